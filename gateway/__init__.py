@@ -1,0 +1,1 @@
+"""RingCloud gateway: a polled PBX turned into events, webhooks and metrics."""

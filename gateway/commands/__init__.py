@@ -1,0 +1,1 @@
+"""Executes the command topic through the same limiter as the polls."""

@@ -1,0 +1,1 @@
+"""What others depend on: events, commands, endpoints, topics."""

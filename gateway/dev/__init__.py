@@ -1,0 +1,1 @@
+"""`ringcloud-gateway dev`: every part at once on one machine."""

@@ -1,0 +1,1 @@
+"""Schedule, shards and their ownership, group commit of events and state."""

@@ -1,0 +1,1 @@
+"""What every service needs to run: Kafka plumbing, logs, metrics server, signals."""

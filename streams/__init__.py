@@ -1,0 +1,1 @@
+"""The Faust app: expands call events into deliveries and counts them."""

@@ -1,0 +1,1 @@
+"""The delivery worker: signed POSTs, retries, dead letters, on plain aiokafka."""
