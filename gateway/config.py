@@ -1,0 +1,200 @@
+"""The configuration: one TOML file into typed structs; every error names the file and the field."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+import zoneinfo
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from gateway.contract.endpoints import Endpoint
+
+SecretRef = Annotated[str, msgspec.Meta(pattern=r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:.+)$")]
+Listen = Annotated[str, msgspec.Meta(pattern=r"^[^:]*:[0-9]{1,5}$")]
+
+
+class ConfigError(ValueError):
+    """The configuration is wrong; the message names the file and the field."""
+
+    def __init__(self, path: Path | str, field: str, reason: str) -> None:
+        super().__init__(f"{path}: {field}: {reason}" if field else f"{path}: {reason}")
+        self.field = field
+
+
+class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    pass
+
+
+class KafkaConfig(_Section, frozen=True):
+    """The brokers and the topics' shape."""
+
+    bootstrap: str = "127.0.0.1:9092"
+    prefix: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{1,100}$")] = "ringcloud"
+    shards: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 64
+    partitions: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 12
+    replication_factor: Annotated[int, msgspec.Meta(ge=1, le=9)] = 3
+    session_timeout: Annotated[float, msgspec.Meta(ge=1, le=300)] = 15.0
+
+
+class RingCloudConfig(_Section, frozen=True):
+    """How the RingCloud API is reached."""
+
+    base_url: Annotated[str, msgspec.Meta(pattern=r"^https?://[^?#]+$")] = "https://api.ringcloud.ru"
+    completed_path: Literal["complite", "complete"] = "complite"
+    timeout: Annotated[float, msgspec.Meta(gt=0, le=60)] = 10.0
+    max_connections: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 256
+    max_response_bytes: Annotated[int, msgspec.Meta(ge=1024)] = 32 * 1024 * 1024
+
+
+class CallsConfig(_Section, frozen=True):
+    """How snapshots are read."""
+
+    answered_statuses: tuple[str, ...] = ()
+    absence_grace: Annotated[float, msgspec.Meta(ge=5, le=3600)] = 60.0
+    match_tolerance: Annotated[float, msgspec.Meta(ge=0, le=60)] = 2.0
+    max_clock_skew: Annotated[float, msgspec.Meta(ge=1, le=86_400)] = 600.0
+
+
+class KeyConfig(_Section, frozen=True):
+    """An API key and its password, each as a reference to where the secret is."""
+
+    key: SecretRef
+    password: SecretRef
+
+
+class AccountConfig(_Section, frozen=True):
+    """A RingCloud account that is polled."""
+
+    id: Annotated[int, msgspec.Meta(ge=1)]
+    keys: Annotated[tuple[KeyConfig, ...], msgspec.Meta(min_length=1, max_length=8)]
+    time_zone: str = "Europe/Moscow"
+
+
+class DeliveryConfig(_Section, frozen=True):
+    """What holds for webhooks to all endpoints."""
+
+    allow_networks: tuple[str, ...] = ()
+    window: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 500
+
+
+class MetricsConfig(_Section, frozen=True):
+    """Where each service serves /metrics."""
+
+    gateway: Listen = "127.0.0.1:9464"
+    streams: Listen = "127.0.0.1:9465"
+
+
+class LogConfig(_Section, frozen=True):
+    """The shape and the least level of log lines."""
+
+    format: Literal["console", "json"] = "console"
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Config(_Section, frozen=True):
+    """The whole file."""
+
+    kafka: KafkaConfig = KafkaConfig()
+    ringcloud: RingCloudConfig = RingCloudConfig()
+    calls: CallsConfig = CallsConfig()
+    accounts: tuple[AccountConfig, ...] = ()
+    endpoints: tuple[Endpoint, ...] = ()
+    delivery: DeliveryConfig = DeliveryConfig()
+    metrics: MetricsConfig = MetricsConfig()
+    log: LogConfig = LogConfig()
+
+
+def load(path: Path) -> Config:
+    """The configuration in the TOML file at `path`.
+
+    Secrets stay references; `secret()` reads one. Raises ConfigError, which names the field.
+    """
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(path, "", error.strerror or str(error)) from None
+    try:
+        config = msgspec.toml.decode(raw, type=Config)
+    except msgspec.ValidationError as error:
+        field, reason = _locate(str(error))
+        raise ConfigError(path, field, reason) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(path, "", f"not TOML: {error}") from None
+    _check(path, config)
+    return config
+
+
+def secret(reference: str, field: str) -> str:
+    """The secret that `reference` (env:NAME or file:PATH) points to, stripped of white space at its ends.
+
+    Raises ConfigError naming `field`, never the secret.
+    """
+    kind, _, where = reference.partition(":")
+    if kind == "env":
+        value = os.environ.get(where)
+        if value is None:
+            raise ConfigError("environment", field, f"variable {where} is not set")
+    else:
+        try:
+            value = Path(where).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "not readable as text"
+            raise ConfigError(where, field, reason) from None
+    if not value.strip():
+        raise ConfigError(where, field, "is empty")
+    return value.strip()
+
+
+def account_of(key: str) -> int | None:
+    """The account of an API key: the integer before its first `_`; None where there is none."""
+    number, separator, _ = key.partition("_")
+    return int(number) if separator and number.isascii() and number.isdigit() else None
+
+
+def _check(path: Path, config: Config) -> None:
+    _no_twins(path, "accounts", [account.id for account in config.accounts])
+    _no_twins(path, "endpoints", [endpoint.id for endpoint in config.endpoints])
+    for at, account in enumerate(config.accounts):
+        try:
+            zoneinfo.ZoneInfo(account.time_zone)
+        except (zoneinfo.ZoneInfoNotFoundError, ValueError):
+            raise ConfigError(path, f"accounts[{at}].time_zone", f"no such time zone: {account.time_zone!r}") from None
+    for at, endpoint in enumerate(config.endpoints):
+        for n, reference in enumerate(endpoint.secrets):
+            if not reference.startswith(("env:", "file:")):
+                # The value may be the secret itself, so it is not repeated.
+                raise ConfigError(path, f"endpoints[{at}].secrets[{n}]", "must be env:NAME or file:PATH")
+    for at, network in enumerate(config.delivery.allow_networks):
+        try:
+            ipaddress.ip_network(network)
+        except ValueError as error:
+            raise ConfigError(path, f"delivery.allow_networks[{at}]", str(error)) from None
+
+
+def _no_twins(path: Path, field: str, ids: list[Any]) -> None:
+    seen: dict[Any, int] = {}
+    for at, one in enumerate(ids):
+        if one in seen:
+            raise ConfigError(path, f"{field}[{at}].id", f"{one!r} is already the id of {field}[{seen[one]}]")
+        seen[one] = at
+
+
+def _locate(message: str) -> tuple[str, str]:
+    """Split msgspec's "what - at `$.where`" into where and what."""
+    found = re.fullmatch(r"(?P<what>.*?)(?: - at `(?P<where>[^`]*)`)?", message, re.DOTALL)
+    assert found is not None  # noqa: S101 - the pattern matches any text
+    what = found["what"]
+    if "matching regex" in what and "env:" in what:
+        what = "must be env:NAME or file:PATH"
+    where = (found["where"] or "$").removeprefix("$").lstrip(".")
+    unknown = re.search(r"unknown field `([^`]+)`", what)
+    missing = re.search(r"missing required field `([^`]+)`", what)
+    inner = unknown or missing
+    if inner:
+        where = f"{where}.{inner[1]}".lstrip(".")
+        return where, "unknown setting" if unknown else "is missing"
+    return where, what
