@@ -55,7 +55,7 @@ class CallsConfig(_Section, frozen=True):
 
     answered_statuses: tuple[str, ...] = ()
     absence_grace: Annotated[float, msgspec.Meta(ge=5, le=3600)] = 60.0
-    match_tolerance: Annotated[float, msgspec.Meta(ge=0, le=60)] = 2.0
+    match_tolerance: Annotated[float, msgspec.Meta(ge=0, le=60)] = 0.0
     max_clock_skew: Annotated[float, msgspec.Meta(ge=1, le=86_400)] = 600.0
 
 

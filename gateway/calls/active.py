@@ -1,0 +1,106 @@
+"""The list of active calls: starts, live answers, and calls that left it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+
+import msgspec
+
+from gateway.calls.clocks import ROUNDING
+from gateway.calls.draft import Draft
+from gateway.calls.fit import apart, gap, unlikely
+from gateway.calls.matching import match
+from gateway.calls.snapshots import RINGING_STATUSES, ActiveRow, ActiveRows, Rules, Window
+from gateway.calls.state import HOUR, Call, Numbers
+from gateway.contract.events import Evidence
+from gateway.contract.times import Ms
+
+# How long an ended call is remembered beside its fingerprint, so that an active list that is behind the completed one
+# (another node, a cache, answers that overtook each other) does not start it again.
+_LINGER: Ms = 120_000
+# A provisional end may be corrected for as long as RingCloud lists completed calls.
+_LINGER_ABSENT: Ms = 7 * 24 * HOUR
+
+
+def active_rows(draft: Draft, rows: ActiveRows, window: Window) -> None:
+    by_numbers: dict[Numbers, list[ActiveRow]] = defaultdict(list)
+    for row in rows:
+        by_numbers[row.src, row.dst].append(row)
+    seen: set[str] = set()
+    for numbers, group in by_numbers.items():
+        starts = [_start_of(row, window) for row in group]
+        # Live calls first: an ended one takes a row only if no live one wants it.
+        calls = sorted(draft.known(numbers), key=lambda call: call.ended is not None)
+        live = sum(call.ended is None for call in calls)
+        paired = match(len(group), len(calls), _distance_of_active(group, starts, calls, draft.rules), live)
+        for r, row in enumerate(group):
+            index = paired.call_of[r]
+            if index is None:
+                _start(draft, row, starts[r], window, ambiguous=paired.row_ambiguous[r])
+            else:
+                seen.add(calls[index].id)
+                strained = gap(starts[r], calls[index].start) > 0
+                _seen(draft, calls[index], row, window, ambiguous=paired.row_ambiguous[r] or strained)
+    last = draft.state.mark.active
+    for call in draft.state.calls.values():
+        if call.ended is None and call.gone is None and call.id not in seen:
+            # The watermark may be older than the call's first sight (it is written with changes only).
+            sent = call.start.sent if last is None else max(last.sent, call.start.sent)
+            draft.put(msgspec.structs.replace(call, gone=Window(min(sent, window.received), window.received)))
+
+
+def _distance_of_active(
+    rows: list[ActiveRow], starts: list[Window], calls: list[Call], rules: Rules
+) -> Callable[[int, int], Ms | None]:
+    def distance(r: int, c: int) -> Ms | None:
+        between = apart(starts[r], calls[c].start, rules.tolerance)
+        return unlikely(between, calls[c].answered and rows[r].status in RINGING_STATUSES)
+
+    return distance
+
+
+def _start_of(row: ActiveRow, window: Window) -> Window:
+    """Bounds of the start of the call in `row`: `seconds` before the answer was made, give or take its rounding."""
+    begun = row.seconds * 1_000
+    return Window(window.sent - begun - ROUNDING, min(window.received - begun + ROUNDING, window.received))
+
+
+def _start(draft: Draft, row: ActiveRow, start: Window, window: Window, *, ambiguous: bool) -> None:
+    call = Call(
+        id=draft.new_id("active", row.src, row.dst),
+        src=row.src,
+        dst=row.dst,
+        start=start,
+        sequence=0,
+        time=start.sent,
+        ringing=row.status in RINGING_STATUSES,
+        ambiguous=ambiguous,
+    )
+    guess = (window.sent + window.received) // 2 - row.seconds * 1_000 - ROUNDING // 2
+    call = draft.emit("call.started", call, start, guess, Evidence.ACTIVE)
+    if row.status in draft.rules.answered_statuses:
+        call = draft.answer(call, Window(start.sent, window.received), Evidence.STATUS)
+    draft.put(call)
+
+
+def _seen(draft: Draft, call: Call, row: ActiveRow, window: Window, *, ambiguous: bool) -> None:
+    if call.ended is not None:
+        return  # an ended call is never taken back: the row was made before its end
+    ringing = row.status in RINGING_STATUSES
+    now = msgspec.structs.replace(call, gone=None, ringing=ringing, ambiguous=call.ambiguous or ambiguous)
+    if not call.answered and row.status in draft.rules.answered_statuses:
+        last = draft.state.mark.active
+        rang_until = call.gone.sent if call.gone else last.sent if last else call.start.sent
+        low = max(call.start.sent, rang_until) if call.ringing else call.start.sent
+        now = draft.answer(now, Window(min(low, window.received), window.received), Evidence.STATUS)
+    if now != call:
+        draft.put(now)
+
+
+def drop_lingering(draft: Draft, window: Window) -> None:
+    for call in list(draft.calls.values()):
+        if call.ended is not None and window.received - call.ended_seen > (
+            _LINGER if call.ended == "complete" else _LINGER_ABSENT
+        ):
+            draft.drop(call)

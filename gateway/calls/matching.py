@@ -1,0 +1,133 @@
+"""One-to-one matching of rows and known calls, and whether it could have gone another way (law 2 of the differ)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+
+class Matching(msgspec.Struct, frozen=True):
+    """`call_of[row]` is the index of the row's call, or None; the flags tell where another matching was as good."""
+
+    call_of: list[int | None]
+    row_ambiguous: list[bool]
+    call_ambiguous: list[bool]
+
+
+def match(rows: int, calls: int, distance: Callable[[int, int], int | None], preferred: int) -> Matching:
+    """Pair as many of `rows` with `calls` as can be, one to one, the nearest first.
+
+    `distance(row, call)` is None where the two can't be the same call. The first `preferred` calls are paired before
+    the rest: no pair of theirs is given up for one of the others.
+    """
+    near = [[d if (d := distance(r, c)) is not None else -1 for c in range(calls)] for r in range(rows)]
+    if rows == 1 and calls == 1:
+        return Matching([0 if near[0][0] >= 0 else None], [False], [False])
+    row_of: list[int | None] = [None] * calls
+    call_of: list[int | None] = [None] * rows
+    edges = sorted((c >= preferred, near[r][c], r, c) for r in range(rows) for c in range(calls) if near[r][c] >= 0)
+    for _, _, r, c in edges:
+        if call_of[r] is None and row_of[c] is None:
+            call_of[r], row_of[c] = c, r
+    links = [[r for r in range(rows) if near[r][c] >= 0] for c in range(calls)]
+    for c in range(calls):
+        if row_of[c] is None:
+            _augment(c, links, call_of, row_of)
+    return Matching(call_of, *_ambiguity(links, call_of, row_of))
+
+
+def _augment(start: int, links: list[list[int]], call_of: list[int | None], row_of: list[int | None]) -> None:
+    """Find a row for the call `start`, moving other calls to other rows if need be (breadth first)."""
+    came_from: dict[int, int] = {}
+    queue = [start]
+    for c in queue:
+        for r in links[c]:
+            if r in came_from:
+                continue
+            came_from[r] = c
+            owner = call_of[r]
+            if owner is not None:
+                queue.append(owner)
+                continue
+            free: int | None = r
+            while free is not None:
+                c2 = came_from[free]
+                previous = row_of[c2]
+                call_of[free], row_of[c2] = c2, free
+                free = previous if c2 != start else None
+            return
+
+
+def _ambiguity(
+    links: list[list[int]], call_of: list[int | None], row_of: list[int | None]
+) -> tuple[list[bool], list[bool]]:
+    """Which rows and calls another matching of the same size would pair differently.
+
+    A pair that was not chosen is in some matching of the same size if it lies on an alternating cycle, or on an even
+    alternating path from an unpaired row or call (Berge). Rows point to calls over the pairs not chosen, calls to
+    rows over those chosen.
+    """
+    rows, calls = len(call_of), len(row_of)
+    unchosen = [(r, c) for c in range(calls) for r in links[c] if call_of[r] != c]
+    forward: list[list[int]] = [[] for _ in range(rows)]  # row -> rows whose call it could take
+    for r, c in unchosen:
+        taken_from = row_of[c]
+        if taken_from is not None:
+            forward[r].append(taken_from)
+    backward: list[list[int]] = [[] for _ in range(rows)]
+    for r, targets in enumerate(forward):
+        for target in targets:
+            backward[target].append(r)
+    from_free_row = _reach([r for r in range(rows) if call_of[r] is None], forward)
+    to_free_call = _reach([r for r, c in unchosen if row_of[c] is None], backward)
+    component = _components(forward, backward)
+    row_flag, call_flag = [False] * rows, [False] * calls
+    for r, c in unchosen:
+        owner = row_of[c]
+        if owner is None or r in from_free_row or owner in to_free_call or component[r] == component[owner]:
+            row_flag[r] = call_flag[c] = True
+            if owner is not None:
+                row_flag[owner] = True
+            mine = call_of[r]
+            if mine is not None:
+                call_flag[mine] = True
+    return row_flag, call_flag
+
+
+def _reach(starts: list[int], edges: list[list[int]]) -> set[int]:
+    seen = set(starts)
+    queue = list(seen)
+    for node in queue:
+        for target in edges[node]:
+            if target not in seen:
+                seen.add(target)
+                queue.append(target)
+    return seen
+
+
+def _components(forward: list[list[int]], backward: list[list[int]]) -> list[int]:
+    """The strongly connected component of every row (Kosaraju)."""
+    order: list[int] = []
+    seen: set[int] = set()
+    for root in range(len(forward)):
+        stack = [(root, 0)] if root not in seen else []
+        seen.add(root)
+        while stack:
+            node, at = stack.pop()
+            if at < len(forward[node]):
+                stack.append((node, at + 1))
+                target = forward[node][at]
+                if target not in seen:
+                    seen.add(target)
+                    stack.append((target, 0))
+            else:
+                order.append(node)
+    component = [-1] * len(forward)
+    for number, root in enumerate(reversed(order)):
+        queue = [root] if component[root] < 0 else []
+        for node in queue:
+            if component[node] < 0:
+                component[node] = number
+                queue.extend(t for t in backward[node] if component[t] < 0)
+    return component
