@@ -30,10 +30,10 @@ def active_rows(draft: Draft, rows: ActiveRows, window: Window) -> None:
     seen: set[str] = set()
     for numbers, group in by_numbers.items():
         starts = [_start_of(row, window) for row in group]
-        # Live calls first: an ended one takes a row only if no live one wants it.
-        calls = sorted(draft.known(numbers), key=lambda call: call.ended is not None)
-        live = sum(call.ended is None for call in calls)
-        paired = match(len(group), len(calls), _distance_of_active(group, starts, calls, draft.rules), live)
+        calls = sorted(draft.known(numbers), key=_rank)
+        paired = match(
+            len(group), len(calls), _distance(group, starts, calls, draft.rules), [_rank(call) for call in calls]
+        )
         for r, row in enumerate(group):
             index = paired.call_of[r]
             if index is None:
@@ -50,7 +50,7 @@ def active_rows(draft: Draft, rows: ActiveRows, window: Window) -> None:
             draft.put(msgspec.structs.replace(call, gone=Window(min(sent, window.received), window.received)))
 
 
-def _distance_of_active(
+def _distance(
     rows: list[ActiveRow], starts: list[Window], calls: list[Call], rules: Rules
 ) -> Callable[[int, int], Ms | None]:
     def distance(r: int, c: int) -> Ms | None:
@@ -58,6 +58,11 @@ def _distance_of_active(
         return unlikely(between, calls[c].answered and rows[r].status in RINGING_STATUSES)
 
     return distance
+
+
+def _rank(call: Call) -> int:
+    """Calls in the list when it was last read take its rows first, then those that had left it, then ended ones."""
+    return 2 if call.ended is not None else int(call.gone is not None)
 
 
 def _start_of(row: ActiveRow, window: Window) -> Window:

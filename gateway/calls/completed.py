@@ -154,7 +154,7 @@ class _Fit:
 def _complete(draft: Draft, rows: list[CompletedRow], mark: Mark, window: Window) -> None:
     """Give each of these new rows of the same numbers to the call that it ends, or a whole life."""
     fit = _Fit(draft, rows, mark, window)
-    paired = match(len(rows), len(fit.calls), fit.distance, preferred=len(fit.calls))
+    paired = match(len(rows), len(fit.calls), fit.distance, [0] * len(fit.calls))
     pairs = [(r, c) for r, c in enumerate(paired.call_of) if c is not None]
     if any(fit.early(r, c, draft.rules.absence_grace) for r, c in pairs):
         draft.deferred = True

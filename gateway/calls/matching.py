@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -15,18 +15,18 @@ class Matching(msgspec.Struct, frozen=True):
     call_ambiguous: list[bool]
 
 
-def match(rows: int, calls: int, distance: Callable[[int, int], int | None], preferred: int) -> Matching:
+def match(rows: int, calls: int, distance: Callable[[int, int], int | None], ranks: Sequence[int]) -> Matching:
     """Pair as many of `rows` with `calls` as can be, one to one, the nearest first.
 
-    `distance(row, call)` is None where the two can't be the same call. The first `preferred` calls are paired before
-    the rest: no pair of theirs is given up for one of the others.
+    `distance(row, call)` is None where the two can't be the same call. `ranks`, one a call and ascending, say which
+    calls are paired before others: no pair of theirs is given up for one of a higher rank.
     """
     near = [[d if (d := distance(r, c)) is not None else -1 for c in range(calls)] for r in range(rows)]
     if rows == 1 and calls == 1:
         return Matching([0 if near[0][0] >= 0 else None], [False], [False])
     row_of: list[int | None] = [None] * calls
     call_of: list[int | None] = [None] * rows
-    edges = sorted((c >= preferred, near[r][c], r, c) for r in range(rows) for c in range(calls) if near[r][c] >= 0)
+    edges = sorted((ranks[c], near[r][c], r, c) for r in range(rows) for c in range(calls) if near[r][c] >= 0)
     for _, _, r, c in edges:
         if call_of[r] is None and row_of[c] is None:
             call_of[r], row_of[c] = c, r

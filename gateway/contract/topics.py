@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
@@ -33,9 +34,12 @@ class Topic(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Topics:
-    """Every topic of a gateway whose names begin with `prefix` (`ringcloud` unless configured)."""
+    """Every topic of a gateway whose names begin with `prefix` (`ringcloud` unless configured).
 
-    def __init__(self, prefix: str = "ringcloud") -> None:
+    There is a retry topic for each of `retry_delays` (seconds).
+    """
+
+    def __init__(self, prefix: str = "ringcloud", retry_delays: Sequence[int] = RETRY_DELAYS) -> None:
         def topic(
             name: str,
             key: str,
@@ -59,7 +63,7 @@ class Topics:
         self.deliveries = topic("webhook-deliveries", "endpoint", "what to deliver", "partitions", 7)
         self.retries: dict[int, Topic] = {
             delay: topic(f"webhook-retries-{delay}s", "endpoint", f"deliveries due {delay} s later", "partitions", 7)
-            for delay in RETRY_DELAYS
+            for delay in retry_delays
         }
         self.attempts = topic("webhook-attempts", "endpoint", "every attempt and its outcome", "partitions", 7)
         self.dead_letters = topic("webhook-dead-letters", "endpoint", "deliveries given up, with why", "partitions", 30)

@@ -1,0 +1,45 @@
+"""What is kept of a command: that it was accepted, whether it may have been sent, what became of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import msgspec
+
+from gateway.contract.times import Ms
+
+# accepted: waits for its turn. sending: it may be on the wire. done: only remembered, so that its id runs once.
+Phase = Literal["accepted", "sending", "done"]
+
+
+class KeptCommand(msgspec.Struct, frozen=True, array_like=True):
+    """A command's part of its account's state. `raw` is the command's JSON, empty once it is done."""
+
+    phase: Phase
+    sequence: int  # of its last result
+    at: Ms  # when it came into this phase
+    raw: bytes = b""
+
+
+_PREFIX = "command/"
+
+
+def command_part(command_id: str) -> str:
+    """The name of a command's part."""
+    return f"{_PREFIX}{command_id}"
+
+
+def encode(kept: KeptCommand) -> bytes:
+    """The part as it is kept."""
+    return _encode(kept)
+
+
+def load(parts: Mapping[str, bytes]) -> dict[str, KeptCommand]:
+    """The commands among an account's parts, by id, the oldest first. Raises msgspec.MsgspecError."""
+    found = {name.removeprefix(_PREFIX): _decode(raw) for name, raw in parts.items() if name.startswith(_PREFIX)}
+    return dict(sorted(found.items(), key=lambda item: (item[1].at, item[0])))
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(KeptCommand).decode

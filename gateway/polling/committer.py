@@ -1,0 +1,114 @@
+"""Group commit: everything that arrived while one transaction was in flight goes into the next (law 7 of the differ)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from time import perf_counter
+
+import msgspec
+from aiokafka import AIOKafkaProducer, TopicPartition
+
+from gateway.contract.events import Header
+from gateway.polling import metrics
+
+
+class Record(msgspec.Struct, frozen=True):
+    """A record to be written; without a partition, the key decides."""
+
+    topic: str
+    key: bytes
+    value: bytes | None
+    headers: Sequence[Header] = ()
+    partition: int | None = None
+
+
+class NotCommitted(Exception):
+    """What was to be committed was not: the shard's producer failed, was fenced off or is closing."""
+
+
+class _Waiting(msgspec.Struct):
+    records: Sequence[Record]
+    offsets: Mapping[TopicPartition, int]
+    done: asyncio.Future[None]
+
+
+class Committer:
+    """Writes a shard's records through its transactional producer, in the order in which they were handed in.
+
+    There is no window to wait for and no transaction an account: a commit takes all that is there. The producer's
+    transactional id is the shard's, so a former owner that wakes up is fenced off by the brokers.
+    """
+
+    def __init__(self, producer: AIOKafkaProducer, group: str) -> None:
+        self._producer = producer
+        self._group = group
+        self._waiting: list[_Waiting] = []
+        self._wake = asyncio.Event()
+        self._failed: BaseException | None = None
+
+    async def commit(self, records: Sequence[Record], offsets: Mapping[TopicPartition, int] | None = None) -> None:
+        """Return once `records`, and `offsets` of the consumer group with them, are committed.
+
+        Raises NotCommitted where they were not, and never will be by this committer.
+        """
+        if self._failed is not None:
+            raise NotCommitted(str(self._failed)) from self._failed
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Waiting(records, offsets or {}, done))
+        self._wake.set()
+        await done
+
+    async def run(self) -> None:
+        """Commit until cancelled. Raises NotCommitted when a transaction fails: the shard's state must be read anew."""
+        try:
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                batch, self._waiting = self._waiting, []
+                if batch:
+                    await self._transaction(batch)
+        except BaseException as error:
+            self._fail(error)
+            if isinstance(error, Exception):
+                raise NotCommitted(f"{type(error).__name__}: {error}") from error
+            raise
+
+    async def _transaction(self, batch: list[_Waiting]) -> None:
+        began = perf_counter()
+        try:
+            async with self._producer.transaction():
+                offsets: dict[TopicPartition, int] = {}
+                for one in batch:
+                    for record in one.records:
+                        await self._producer.send(
+                            record.topic,
+                            value=record.value,
+                            key=record.key,
+                            partition=record.partition,
+                            headers=list(record.headers),
+                        )
+                    offsets.update(one.offsets)
+                if offsets:
+                    await self._producer.send_offsets_to_transaction(offsets, self._group)
+        except BaseException as error:
+            for one in batch:
+                _give_up(one, error)
+            raise
+        metrics.TRANSACTIONS.observe(perf_counter() - began)
+        for one in batch:
+            if not one.done.done():
+                one.done.set_result(None)
+
+    def _fail(self, error: BaseException) -> None:
+        self._failed = error
+        for one in self._waiting:
+            _give_up(one, error)
+        self._waiting.clear()
+
+
+def _give_up(one: _Waiting, error: BaseException) -> None:
+    if not one.done.done():
+        one.done.set_exception(NotCommitted(f"{type(error).__name__}: {error}"))
+        # Whoever waited may be gone already; the error is the shard's, which reports it.
+        one.done.exception()

@@ -1,0 +1,28 @@
+"""The gateway's figures. No phone number, user name or key is ever a label."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram
+
+ACTIVE_CALLS = Gauge("ringcloud_active_calls", "Calls that count as live, from the differ's state", ["account"])
+EVENTS = Counter("ringcloud_events_committed", "Call events committed to Kafka", ["account", "type"])
+POLLS = Counter(
+    "ringcloud_polls",
+    "Polls by what came back; everything but read and unchanged leaves the account's calls as they were",
+    ["account", "list", "outcome"],
+)
+SNAPSHOT_AGE = Gauge("ringcloud_snapshot_age_seconds", "Age of the last readable answer", ["account", "list"])
+RATE_LIMITED = Counter("ringcloud_rate_limited", "Answers of 429 Too Many Requests", ["method", "url"])
+LIMITER_WAIT = Histogram(
+    "ringcloud_limiter_wait_seconds",
+    "From asking the limiter to its grant",
+    ["kind"],
+    buckets=(0.01, 0.1, 1, 2.5, 5, 10, 30, 60, 120),
+)
+TRANSACTIONS = Histogram(
+    "ringcloud_transaction_seconds",
+    "From a transaction's begin to its commit",
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+)
+SHARDS = Gauge("ringcloud_shards_owned", "Shards that this process owns")
+LIMITER_EXPIRED = Counter("ringcloud_limiter_expired", "Requests whose deadline passed before their turn", ["kind"])

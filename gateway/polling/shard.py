@@ -1,0 +1,123 @@
+"""One shard at work: its producer, its accounts' pollers and its commands, all of which live and fall together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import msgspec
+import structlog
+from aiokafka import AIOKafkaProducer, ConsumerRecord
+from aiokafka.errors import KafkaError
+
+from gateway.config import KafkaConfig
+from gateway.contract.topics import Topics
+from gateway.polling.committer import Committer, NotCommitted
+from gateway.polling.poller import Poller
+from gateway.polling.store import Kept, load_shard
+from gateway.runtime.kafka import client_settings
+
+_log = structlog.get_logger(__name__)
+
+# A former owner that died with a transaction open holds up readers for this long at most; a new owner ends it at once.
+_TRANSACTION_TIMEOUT_MS = 15_000
+_RESTART_SECONDS = 1.0
+
+
+class CommandHandler(Protocol):
+    """Executes a shard's commands."""
+
+    async def accept(self, records: Sequence[ConsumerRecord]) -> None:
+        """Take these records of the command topic over: once this returns they are committed as read."""
+
+    async def run(self) -> None:
+        """Execute what was accepted, until cancelled."""
+
+
+class Handles(msgspec.Struct, frozen=True):
+    """What a shard gives to those that work in it."""
+
+    number: int
+    committer: Committer
+    topics: Topics
+    kept: Kept
+
+
+class Work(Protocol):
+    """Makes a shard's workers from what is kept of it."""
+
+    def pollers(self, shard: Handles) -> list[Poller]:
+        """A poller for each account of the shard."""
+
+    def commands(self, shard: Handles) -> CommandHandler:
+        """The executor of the shard's commands."""
+
+
+class Shard:
+    """Runs one shard until cancelled; starts it anew from Kafka's state when it can't write."""
+
+    def __init__(self, number: int, config: KafkaConfig, group: str, work: Work, accepted: Callable[[], None]) -> None:
+        """`accepted` is called each time that a batch handed to `give` was taken over."""
+        self.number = number
+        self._config = config
+        self._group = group
+        self._work = work
+        self._accepted = accepted
+        self._inbox: asyncio.Queue[Sequence[ConsumerRecord]] = asyncio.Queue()
+        self._batch: Sequence[ConsumerRecord] = ()
+        self._log = _log.bind(shard=number)
+
+    def give(self, records: Sequence[ConsumerRecord]) -> None:
+        """Hand over records of the command topic. They are kept through restarts of the shard."""
+        self._inbox.put_nowait(records)
+
+    async def run(self) -> None:
+        """Own the shard until cancelled."""
+        while True:
+            try:
+                await self._once()
+            except* (NotCommitted, KafkaError, OSError, TimeoutError) as group:
+                self._log.warning("shard starts anew", errors=[repr(error) for error in _leaves(group)])
+            await asyncio.sleep(_RESTART_SECONDS)
+
+    async def _once(self) -> None:
+        topics = Topics(self._config.prefix)
+        producer = AIOKafkaProducer(
+            **client_settings(self._config, f"shard-{self.number}"),
+            # The shard's and no one else's: whoever starts with it fences the owner before (law 7 of the differ).
+            transactional_id=f"{self._config.prefix}-shard-{self.number}",
+            transaction_timeout_ms=_TRANSACTION_TIMEOUT_MS,
+            acks="all",
+            linger_ms=0,
+        )
+        await producer.start()
+        try:
+            kept = await load_shard(self._config, self.number)
+            committer = Committer(producer, self._group)
+            handles = Handles(self.number, committer, topics, kept)
+            pollers, commands = self._work.pollers(handles), self._work.commands(handles)
+            self._log.info("shard owned", accounts=len(pollers))
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(committer.run())
+                tasks.create_task(commands.run())
+                tasks.create_task(self._accept(commands))
+                for poller in pollers:
+                    tasks.create_task(poller.run())
+        finally:
+            await producer.stop()
+
+    async def _accept(self, commands: CommandHandler) -> None:
+        while True:
+            if not self._batch:
+                self._batch = await self._inbox.get()
+            await commands.accept(self._batch)
+            self._batch = ()
+            self._accepted()
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    found: list[BaseException] = []
+    for error in group.exceptions:
+        found += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
+    return found

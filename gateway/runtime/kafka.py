@@ -1,0 +1,90 @@
+"""Kafka as every service uses it: client settings, and topics created and checked at start."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import structlog
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+
+from gateway.config import KafkaConfig
+from gateway.contract.topics import Topic, Topics
+
+_log = structlog.get_logger(__name__)
+
+# What a topic's settings are compared on: the rest may be tuned by whoever runs the brokers.
+_CHECKED = ("cleanup.policy", "retention.ms")
+
+
+class TopicError(Exception):
+    """A topic is not what the gateway needs; the message names the topic and the setting."""
+
+
+def client_settings(config: KafkaConfig, name: str) -> dict[str, Any]:
+    """What every aiokafka client of the gateway is made with; `name` shows up in the brokers' logs."""
+    return {"bootstrap_servers": config.bootstrap, "client_id": f"{config.prefix}-{name}"}
+
+
+def width_of(topic: Topic, config: KafkaConfig) -> int:
+    """How many partitions a topic has."""
+    return config.shards if topic.width == "shards" else config.partitions
+
+
+async def ensure_topics(config: KafkaConfig) -> None:
+    """Create the topics that are missing and check those that are there.
+
+    Raises TopicError where a topic has another number of partitions (accounts and calls would change places) or another
+    cleanup policy; KafkaError where the brokers refuse. Another retention is logged: that is the operator's right.
+    """
+    topics = Topics(config.prefix).all()
+    admin = AIOKafkaAdminClient(**client_settings(config, "admin"))
+    await admin.start()
+    try:
+        described = await admin.describe_topics([topic.name for topic in topics])
+        there = {one["topic"]: len(one["partitions"]) for one in described if not one["error_code"]}
+        await _create(admin, config, [topic for topic in topics if topic.name not in there])
+        present = [topic for topic in topics if topic.name in there]
+        for topic in present:
+            if there[topic.name] != width_of(topic, config):
+                raise TopicError(
+                    f"{topic.name}: has {there[topic.name]} partitions, kafka.{topic.width} says {width_of(topic, config)}"
+                )
+        if present:
+            await _check_settings(admin, present)
+    finally:
+        await admin.close()
+
+
+async def _create(admin: AIOKafkaAdminClient, config: KafkaConfig, topics: list[Topic]) -> None:
+    if not topics:
+        return
+    answer = await admin.create_topics(
+        [
+            NewTopic(topic.name, width_of(topic, config), config.replication_factor, topic_configs=topic.settings())
+            for topic in topics
+        ]
+    )
+    for name, code, *reason in answer.topic_errors:
+        # Another service may have created it at the same moment.
+        if code and code != TopicAlreadyExistsError.errno:
+            error: type[KafkaError] = for_code(code)
+            raise TopicError(f"{name}: could not be created: {error.__name__}: {reason[0] if reason else ''}")
+
+
+async def _check_settings(admin: AIOKafkaAdminClient, topics: list[Topic]) -> None:
+    wanted = {topic.name: topic.settings() for topic in topics}
+    answers = await admin.describe_configs(
+        [ConfigResource(ConfigResourceType.TOPIC, topic.name, configs=dict.fromkeys(_CHECKED, "")) for topic in topics]
+    )
+    for answer in answers:
+        for _code, _message, _kind, name, entries in answer.resources:
+            found = {entry[0]: entry[1] for entry in entries}
+            for setting in _CHECKED:
+                want = wanted[name].get(setting)
+                if want is None or setting not in found or found[setting] == want:
+                    continue
+                if setting == "cleanup.policy":
+                    raise TopicError(f"{name}: cleanup.policy is {found[setting]!r}, must be {want!r}")
+                _log.warning("topic setting differs", topic=name, setting=setting, found=found[setting], wanted=want)

@@ -1,0 +1,46 @@
+"""Makes the Faust app that expands call events into deliveries."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import faust
+
+from gateway.config import Config
+from gateway.contract.topics import Topics
+from streams.fanout import FanOut, add_agent
+from streams.transport import use_committed_transport
+
+
+def create_app(config: Config, topics: Topics, fan_out: FanOut, data_dir: Path) -> faust.App:
+    """The app, reading committed call events from their beginning; to be made within the loop that it will run in.
+
+    It serves nothing, creates no topic and keeps no state; `data_dir` is for Faust, which insists on one.
+
+    Raises:
+        TransportError: It cannot be assured that only committed records are read.
+    """
+    app = faust.App(
+        id=f"{config.kafka.prefix}-fanout",
+        broker=[f"kafka://{one}" for one in config.kafka.bootstrap.split(",")],
+        autodiscover=False,
+        datadir=str(data_dir),
+        broker_commit_interval=1.0,
+        broker_max_poll_records=500,
+        broker_session_timeout=config.kafka.session_timeout,
+        broker_heartbeat_interval=config.kafka.session_timeout / 5,
+        broker_request_timeout=max(90.0, config.kafka.session_timeout),
+        consumer_auto_offset_reset="earliest",
+        # Faust's own producer writes nothing; the deliveries go through the outbox.
+        producer_acks=-1,
+        stream_buffer_maxsize=1000,
+        # Partitions are given away only when what is under way is acknowledged.
+        stream_wait_empty=True,
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        web_enabled=False,
+        worker_redirect_stdouts=False,
+    )
+    use_committed_transport(app)
+    add_agent(app, topics, fan_out)
+    return app

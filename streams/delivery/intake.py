@@ -1,0 +1,267 @@
+"""Reads records through a consumer group, keeps track of what is done with each, and commits what may be committed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any
+
+import structlog
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
+from aiokafka.errors import KafkaError
+
+from streams.delivery.offsets import OffsetTracker
+
+_log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+COMMIT_INTERVAL = 1.0  # seconds; what a crash makes be delivered twice
+_POLL_MS = 500  # only how soon a stop is seen: records end the wait
+
+
+class Partition:
+    """One assigned partition: what was read of it and is not done."""
+
+    def __init__(self, tp: TopicPartition, window: int) -> None:
+        self.tp = tp
+        self.tracker = OffsetTracker(window)
+        self.overflow: deque[Any] = deque()
+        self.entries: dict[int, Entry] = {}
+        self.committed: int | None = None
+        self.paused = False
+        self.revoked = False
+
+
+class Entry:
+    """A record that is being worked on. `data` is its handler's own."""
+
+    __slots__ = ("_intake", "data", "offset", "partition", "value")
+
+    def __init__(self, intake: Intake, partition: Partition, offset: int, value: bytes | None) -> None:
+        self._intake = intake
+        self.partition = partition
+        self.offset = offset
+        self.value = value
+        self.data: Any = None
+
+    @property
+    def live(self) -> bool:
+        """Whether it is still ours to work on and not done."""
+        return not self.partition.revoked and self.offset in self.partition.entries
+
+    def done(self) -> None:
+        """It is dealt with, or parked where it will be taken up again: its offset may be committed."""
+        if self.live:
+            self._intake.finished(self)
+
+
+Handler = Callable[[Entry], None]
+# Gets the unfinished entries of partitions that are taken away or given up; afterwards those are committed.
+Release = Callable[[list[Entry]], Awaitable[None]]
+
+
+class Intake:
+    """A consumer that finishes records in any order, within a window for each partition.
+
+    Offsets are committed once a second, and when partitions are taken away or the intake stops. Only a partition whose
+    whole window is unfinished is paused.
+    """
+
+    def __init__(
+        self,
+        *,
+        bootstrap: str,
+        group: str,
+        topics: Sequence[str],
+        window: int,
+        session_timeout: float,
+        handler: Handler,
+        release: Release,
+        max_wait_ms: int,
+    ) -> None:
+        """Take what to read and who works on it.
+
+        Args:
+            bootstrap: `host:port,…`
+            group: The consumer group.
+            topics: What is read.
+            window: Records of a partition from the first unfinished to the last begun.
+            session_timeout: Seconds after which the group takes a silent member for dead.
+            handler: Begins the work on an entry; must not block, raise, or call the entry's `done` at once.
+            release: Ends the work on entries that are no longer ours.
+            max_wait_ms: For how long the broker holds an empty answer back. A partition that is resumed waits for it.
+        """
+        self._bootstrap = bootstrap
+        self._group = group
+        self._topics = tuple(topics)
+        self._window = window
+        self._session_timeout = session_timeout
+        self._handler = handler
+        self._release = release
+        self._max_wait_ms = max_wait_ms
+        self._partitions: dict[TopicPartition, Partition] = {}
+        self._consumer: AIOKafkaConsumer | None = None
+        # Revocation and the timer must not commit across each other.
+        self._committing = asyncio.Lock()
+        self.assigned = asyncio.Event()
+        self._failure: asyncio.Future[None] | None = None
+
+    async def start(self) -> None:
+        """Join the group.
+
+        Raises:
+            KafkaError: No broker can be reached.
+        """
+        self._failure = asyncio.get_running_loop().create_future()
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self._bootstrap.split(","),
+            group_id=self._group,
+            client_id=self._group,
+            isolation_level="read_committed",
+            auto_offset_reset="earliest",
+            enable_auto_commit=False,
+            max_poll_records=self._window,
+            fetch_max_wait_ms=self._max_wait_ms,
+            session_timeout_ms=int(self._session_timeout * 1000),
+            heartbeat_interval_ms=int(self._session_timeout * 1000 / 5),
+            partition_assignment_strategy=[RoundRobinPartitionAssignor],
+        )
+        consumer.subscribe(self._topics, listener=_Listener(self))
+        try:
+            await consumer.start()
+        except BaseException:
+            await consumer.stop()
+            raise
+        self._consumer = consumer
+
+    async def run(self) -> None:
+        """Read until cancelled.
+
+        Raises:
+            KafkaError: Reading cannot go on.
+            Exception: What `release` raised.
+        """
+        consumer, failure = self._consumer, self._failure
+        if consumer is None or failure is None:
+            raise RuntimeError("the intake is not started")
+        jobs = [asyncio.create_task(self._read(consumer)), asyncio.create_task(self._commit_regularly())]
+        try:
+            await asyncio.wait([*jobs, failure], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for job in jobs:
+                job.cancel()
+            results = await asyncio.gather(*jobs, return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException) and not isinstance(result, asyncio.CancelledError):
+                raise result
+        failure.result()
+
+    async def stop(self, *, commit: bool = True) -> None:
+        """Give up what is unfinished, commit what may be, and leave the group. `run` must have ended.
+
+        Without `commit` nothing more is committed, as after a crash.
+        """
+        consumer, self._consumer = self._consumer, None
+        if consumer is None:
+            return
+        try:
+            if commit:
+                await self._give_up(consumer, list(self._partitions))
+        finally:
+            self._partitions.clear()
+            await consumer.stop()
+
+    def finished(self, entry: Entry) -> None:
+        """The entry is done: begin what waited for its place in the window."""
+        partition = entry.partition
+        del partition.entries[entry.offset]
+        partition.tracker.done(entry.offset)
+        if partition.paused or partition.overflow:
+            self._begin(partition)
+
+    async def _read(self, consumer: AIOKafkaConsumer) -> None:
+        while True:
+            # No await from here to the handlers: a rebalance finds each record either not read or begun.
+            for tp, records in (await consumer.getmany(timeout_ms=_POLL_MS)).items():
+                partition = self._partition(tp)
+                partition.overflow.extend(records)
+                self._begin(partition)
+
+    def _partition(self, tp: TopicPartition) -> Partition:
+        found = self._partitions.get(tp)
+        if found is None:
+            found = self._partitions[tp] = Partition(tp, self._window)
+        return found
+
+    def _begin(self, partition: Partition) -> None:
+        tracker, overflow = partition.tracker, partition.overflow
+        while overflow and not tracker.full:
+            record = overflow.popleft()
+            tracker.begin(record.offset)
+            entry = partition.entries[record.offset] = Entry(self, partition, record.offset, record.value)
+            self._handler(entry)
+        full = tracker.full or bool(overflow)
+        if full != partition.paused and self._consumer is not None:
+            partition.paused = full
+            (self._consumer.pause if full else self._consumer.resume)(partition.tp)
+
+    async def _commit_regularly(self) -> None:
+        while True:
+            await asyncio.sleep(COMMIT_INTERVAL)
+            if self._consumer is not None:
+                await self._commit(self._consumer, list(self._partitions))
+
+    async def _commit(self, consumer: AIOKafkaConsumer, tps: Iterable[TopicPartition]) -> None:
+        async with self._committing:
+            offsets: dict[TopicPartition, int] = {}
+            for tp in tps:
+                partition = self._partitions.get(tp)
+                offset = partition.tracker.committable() if partition else None
+                if partition is not None and offset is not None and offset != partition.committed:
+                    offsets[tp] = offset
+            if not offsets:
+                return
+            try:
+                await consumer.commit(offsets)
+            except KafkaError as error:
+                # The next commit says the same and more. If the partitions went to another member, what we did is done
+                # again there: at least once.
+                _log.warning("offsets were not committed", group=self._group, kind=type(error).__name__)
+                return
+            for tp, offset in offsets.items():
+                if tp in self._partitions:
+                    self._partitions[tp].committed = offset
+
+    async def _give_up(self, consumer: AIOKafkaConsumer, tps: Iterable[TopicPartition]) -> None:
+        given_up = [self._partitions[tp] for tp in tps if tp in self._partitions]
+        for partition in given_up:
+            partition.overflow.clear()
+        await self._release([entry for partition in given_up for entry in list(partition.entries.values())])
+        await self._commit(consumer, [partition.tp for partition in given_up])
+        for partition in given_up:
+            partition.revoked = True
+            self._partitions.pop(partition.tp, None)
+
+    async def on_revoked(self, tps: Iterable[TopicPartition]) -> None:
+        """The group takes partitions away: end the work on them and commit before another member begins."""
+        if self._consumer is None:
+            return
+        try:
+            await self._give_up(self._consumer, tps)
+        except Exception as error:
+            # aiokafka logs what a listener raises and goes on; we must not.
+            if self._failure is not None and not self._failure.done():
+                self._failure.set_exception(error)
+            raise
+
+
+class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
+    def __init__(self, intake: Intake) -> None:
+        self._intake = intake
+
+    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        await self._intake.on_revoked(revoked)
+
+    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:  # noqa: ARG002 - aiokafka's
+        self._intake.assigned.set()

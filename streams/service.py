@@ -1,0 +1,195 @@
+"""Runs the fan-out and the delivery worker in one process and one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import faust
+import prometheus_client
+import structlog
+
+from gateway.config import Config
+from gateway.contract.deliveries import RETRY_DELAYS
+from gateway.contract.topics import Topics
+from streams.app import create_app
+from streams.delivery.worker import DeliveryWorker
+from streams.errors import FanOutError, StreamsError
+from streams.fanout import FanOut
+from streams.metrics import StreamsMetrics
+from streams.outbox import Outbox
+
+_log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+# Seconds that events already taken get to be written at a stop.
+_DRAIN = 3.0
+
+
+async def run_streams(
+    config: Config,
+    *,
+    on_ready: Callable[[], None] | None = None,
+    metrics: StreamsMetrics | None = None,
+    delays: Sequence[int] = RETRY_DELAYS,
+) -> None:
+    """Expand call events and deliver webhooks until cancelled; then finish what is under way, within bounds, and commit.
+
+    Args:
+        config: The whole configuration. The topics must exist.
+        on_ready: Called once, when both halves have their partitions.
+        metrics: Figures to keep; by default those of a registry of its own, with the process's own figures.
+        delays: Seconds between attempts; each has its retry topic.
+
+    Raises:
+        ConfigError: An endpoint's secret is not there or is not one.
+        KafkaError: No broker can be reached at the start.
+        StreamsError, DeliveryError: One of the halves cannot go on; the other was stopped as well.
+        OSError: The metrics cannot be served where they should.
+    """
+    metrics = metrics or _own_metrics()
+    worker = DeliveryWorker(config, metrics, delays=delays)
+    async with AsyncExitStack() as stack:
+        await _serve_metrics(stack, config.metrics.streams, metrics)
+        stack.push_async_callback(worker.stop)
+        await worker.start()
+        fan_out = await _start_fan_out(stack, config, metrics, delays)
+        tasks = [
+            asyncio.create_task(worker.run()),
+            asyncio.create_task(fan_out.run()),
+            asyncio.create_task(_tell(on_ready, worker, fan_out)),
+        ]
+        try:
+            await _first_failure(tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class FanOutService:
+    """The Faust app and what it needs, under a loop of ours.
+
+    Faust's own Worker would add signal handlers, logging and autodiscovery, none of which is wanted here; `start` and
+    `stop` of the app are all that it does besides.
+    """
+
+    def __init__(self, config: Config, metrics: StreamsMetrics, delays: Sequence[int], data_dir: Path) -> None:
+        """Take the configuration; to be made within the running loop."""
+        topics = Topics(config.kafka.prefix, delays)
+        self._outbox = Outbox(config.kafka.bootstrap, f"{config.kafka.prefix}-fanout")
+        self._fan_out = FanOut(config.endpoints, topics, self._outbox, metrics)
+        self._app: faust.App = create_app(config, topics, self._fan_out, data_dir)
+        self._settling: asyncio.Task[None] | None = None
+        self._assigned = asyncio.Event()
+
+        async def assigned(_app: Any, *_: Any, signal: Any, **__: Any) -> None:  # noqa: ARG001 - Faust names it
+            self._assigned.set()
+
+        self._app.on_partitions_assigned.connect(assigned)
+
+    async def start(self) -> None:
+        """Connect and begin.
+
+        Raises:
+            KafkaError: No broker can be reached.
+            FanOutError: Faust did not start.
+        """
+        await self._outbox.start()
+        self._settling = asyncio.create_task(self._fan_out.settle())
+        await self._app.start()
+        self._check()
+
+    async def ready(self) -> None:
+        """Wait until the group has given the app its partitions."""
+        await self._assigned.wait()
+
+    async def run(self) -> None:
+        """Go on until cancelled.
+
+        Raises:
+            FanOutError: It cannot.
+        """
+        if self._settling is None:
+            raise RuntimeError("the fan-out is not started")
+        faust_stopped = asyncio.create_task(self._app.wait_until_stopped())
+        try:
+            done, _ = await asyncio.wait({self._settling, faust_stopped}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            faust_stopped.cancel()
+        if self._settling in done:
+            self._settling.result()
+        self._check()
+        raise FanOutError("Faust stopped by itself")
+
+    async def stop(self) -> None:
+        """Take no more events, acknowledge those taken, commit, disconnect."""
+        failed = self._settling is not None and self._settling.done()
+        if self._app.started and not self._app.crashed and not failed:
+            self._app.consumer.stop_flow()
+            self._app.flow_control.suspend()
+            if not await self._fan_out.drained(_DRAIN):
+                _log.warning("some call events will be expanded again after the next start")
+        try:
+            await self._app.stop()
+        finally:
+            if self._settling is not None:
+                self._settling.cancel()
+                await asyncio.gather(self._settling, return_exceptions=True)
+            await self._outbox.stop()
+
+    def _check(self) -> None:
+        if self._app.crashed:
+            raise FanOutError("Faust crashed") from self._app.crash_reason
+
+
+async def _start_fan_out(
+    stack: AsyncExitStack, config: Config, metrics: StreamsMetrics, delays: Sequence[int]
+) -> FanOutService:
+    data_dir = stack.enter_context(tempfile.TemporaryDirectory(prefix="ringcloud-streams-"))
+    fan_out = FanOutService(config, metrics, delays, Path(data_dir))
+    stack.push_async_callback(fan_out.stop)
+    await fan_out.start()
+    return fan_out
+
+
+async def _tell(on_ready: Callable[[], None] | None, worker: DeliveryWorker, fan_out: FanOutService) -> None:
+    await asyncio.gather(worker.ready(), fan_out.ready())
+    _log.info("webhooks are being delivered")
+    if on_ready is not None:
+        on_ready()
+
+
+async def _first_failure(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Wait until one of the tasks fails, and raise its error."""
+    pending = set(tasks)
+    while pending:
+        done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    raise StreamsError("nothing is left to run")
+
+
+def _own_metrics() -> StreamsMetrics:
+    metrics = StreamsMetrics()
+    prometheus_client.ProcessCollector(registry=metrics.registry)
+    prometheus_client.PlatformCollector(registry=metrics.registry)
+    prometheus_client.GCCollector(registry=metrics.registry)
+    return metrics
+
+
+async def _serve_metrics(stack: AsyncExitStack, listen: str, metrics: StreamsMetrics) -> None:
+    host, _, port = listen.rpartition(":")
+    server, thread = prometheus_client.start_http_server(int(port), host or "0.0.0.0", registry=metrics.registry)  # noqa: S104 - asked for by leaving the host out
+
+    def close() -> None:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+    # shutdown() waits for the serving thread to notice, up to half a second.
+    stack.push_async_callback(asyncio.to_thread, close)
+    _log.info("serving metrics", host=host, port=server.server_port)

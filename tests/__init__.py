@@ -1,0 +1,1 @@
+"""The tests: unit, integration on real brokers, and what they share in support."""
