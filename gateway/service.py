@@ -21,26 +21,26 @@ from gateway.runtime.kafka import ensure_topics
 from gateway.runtime.metrics import serve_metrics
 
 
-async def run_gateway(config: Config, on_ready: Callable[[], None] = lambda: None) -> None:
-    """Run until cancelled. `on_ready` is called once shards were assigned.
+async def run_gateway(config: Config) -> None:
+    """Run until cancelled; ready once shards were assigned.
 
     Raises ConfigError for a secret that can't be read or a key of another account, TopicError for topics that don't fit,
     MetricsError for an address that is taken.
     """
     credentials = {account.id: _credentials(at, account) for at, account in enumerate(config.accounts)}
-    with serve_metrics(config.metrics.gateway):
+    async with serve_metrics(config.metrics.gateway) as ready:
         await ensure_topics(config.kafka)
         async with Http(max_connections=config.ringcloud.max_connections) as http:
             work = _Work(config, credentials, http)
             ownership = Ownership(config.kafka, work, work.accounts.keys(), work.taken_over)
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(_announce(ownership, on_ready))
+                tasks.create_task(_announce(ownership, ready))
                 tasks.create_task(ownership.run())
 
 
-async def _announce(ownership: Ownership, on_ready: Callable[[], None]) -> None:
+async def _announce(ownership: Ownership, ready: Callable[[], None]) -> None:
     await ownership.assigned.wait()
-    on_ready()
+    ready()
 
 
 class _Work:

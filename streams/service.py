@@ -16,6 +16,7 @@ import structlog
 from gateway.config import Config
 from gateway.contract.deliveries import RETRY_DELAYS
 from gateway.contract.topics import Topics
+from gateway.runtime.metrics import serve_metrics
 from streams.app import create_app
 from streams.delivery.worker import DeliveryWorker
 from streams.errors import FanOutError, StreamsError
@@ -48,19 +49,19 @@ async def run_streams(
         ConfigError: An endpoint's secret is not there or is not one.
         KafkaError: No broker can be reached at the start.
         StreamsError, DeliveryError: One of the halves cannot go on; the other was stopped as well.
-        OSError: The metrics cannot be served where they should.
+        MetricsError: The metrics cannot be served where they should.
     """
     metrics = metrics or _own_metrics()
     worker = DeliveryWorker(config, metrics, delays=delays)
     async with AsyncExitStack() as stack:
-        await _serve_metrics(stack, config.metrics.streams, metrics)
+        ready = await stack.enter_async_context(serve_metrics(config.metrics.streams, metrics.registry))
         stack.push_async_callback(worker.stop)
         await worker.start()
         fan_out = await _start_fan_out(stack, config, metrics, delays)
         tasks = [
             asyncio.create_task(worker.run()),
             asyncio.create_task(fan_out.run()),
-            asyncio.create_task(_tell(on_ready, worker, fan_out)),
+            asyncio.create_task(_tell([ready, *([on_ready] if on_ready else [])], worker, fan_out)),
         ]
         try:
             await _first_failure(tasks)
@@ -156,11 +157,11 @@ async def _start_fan_out(
     return fan_out
 
 
-async def _tell(on_ready: Callable[[], None] | None, worker: DeliveryWorker, fan_out: FanOutService) -> None:
+async def _tell(told: Sequence[Callable[[], None]], worker: DeliveryWorker, fan_out: FanOutService) -> None:
     await asyncio.gather(worker.ready(), fan_out.ready())
     _log.info("webhooks are being delivered")
-    if on_ready is not None:
-        on_ready()
+    for tell in told:
+        tell()
 
 
 async def _first_failure(tasks: Sequence[asyncio.Task[None]]) -> None:
@@ -179,17 +180,3 @@ def _own_metrics() -> StreamsMetrics:
     prometheus_client.PlatformCollector(registry=metrics.registry)
     prometheus_client.GCCollector(registry=metrics.registry)
     return metrics
-
-
-async def _serve_metrics(stack: AsyncExitStack, listen: str, metrics: StreamsMetrics) -> None:
-    host, _, port = listen.rpartition(":")
-    server, thread = prometheus_client.start_http_server(int(port), host or "0.0.0.0", registry=metrics.registry)  # noqa: S104 - asked for by leaving the host out
-
-    def close() -> None:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-    # shutdown() waits for the serving thread to notice, up to half a second.
-    stack.push_async_callback(asyncio.to_thread, close)
-    _log.info("serving metrics", host=host, port=server.server_port)

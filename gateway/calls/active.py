@@ -9,7 +9,7 @@ import msgspec
 
 from gateway.calls.clocks import ROUNDING
 from gateway.calls.draft import Draft
-from gateway.calls.fit import apart, gap, unlikely
+from gateway.calls.fit import apart, blurred, gap, unlikely
 from gateway.calls.matching import match
 from gateway.calls.snapshots import RINGING_STATUSES, ActiveRow, ActiveRows, Rules, Window
 from gateway.calls.state import HOUR, Call, Numbers
@@ -34,17 +34,19 @@ def active_rows(draft: Draft, rows: ActiveRows, window: Window) -> None:
         paired = match(
             len(group), len(calls), _distance(group, starts, calls, draft.rules), [_rank(call) for call in calls]
         )
+        strained = [c is not None and gap(starts[r], calls[c].start) > 0 for r, c in enumerate(paired.call_of)]
+        calls = blurred(calls, paired.call_ambiguous)
+        draft.put_changed(calls)
         for r, row in enumerate(group):
             index = paired.call_of[r]
             if index is None:
                 _start(draft, row, starts[r], window, ambiguous=paired.row_ambiguous[r])
             else:
                 seen.add(calls[index].id)
-                strained = gap(starts[r], calls[index].start) > 0
-                _seen(draft, calls[index], row, window, ambiguous=paired.row_ambiguous[r] or strained)
+                _seen(draft, calls[index], row, window, ambiguous=strained[r])
     last = draft.state.mark.active
-    for call in draft.state.calls.values():
-        if call.ended is None and call.gone is None and call.id not in seen:
+    for call in [draft.calls[one] for one in draft.state.calls if one not in seen]:
+        if call.ended is None and call.gone is None:
             # The watermark may be older than the call's first sight (it is written with changes only).
             sent = call.start.sent if last is None else max(last.sent, call.start.sent)
             draft.put(msgspec.structs.replace(call, gone=Window(min(sent, window.received), window.received)))

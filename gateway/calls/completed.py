@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from gateway.calls.draft import Draft
-from gateway.calls.fit import apart, gap, unlikely
+from gateway.calls.fit import apart, blurred, gap, unlikely
 from gateway.calls.matching import match
 from gateway.calls.snapshots import CompletedRow, CompletedRows, Window
 from gateway.calls.state import HOUR, REMEMBERED_HOURS, Call, Done, Mark, Numbers, checksum, fingerprint
@@ -159,13 +159,14 @@ def _complete(draft: Draft, rows: list[CompletedRow], mark: Mark, window: Window
     if any(fit.early(r, c, draft.rules.absence_grace) for r, c in pairs):
         draft.deferred = True
         return
+    strained = [c is not None and fit.strained(r, c) for r, c in enumerate(paired.call_of)]
+    calls = blurred(fit.calls, paired.call_ambiguous)
+    draft.put_changed(calls)
     for r, row in enumerate(rows):
         index = paired.call_of[r]
-        ambiguous = paired.row_ambiguous[r]
+        ambiguous = paired.row_ambiguous[r] or strained[r]
         if index is not None:
-            call = fit.calls[index]
-            ambiguous = ambiguous or call.ambiguous or fit.strained(r, index)
-            call = msgspec.structs.replace(call, ambiguous=ambiguous)
+            call = msgspec.structs.replace(calls[index], ambiguous=calls[index].ambiguous or ambiguous)
         elif fit.ends[r].bounds.received < mark.since:
             _remember(draft, row, Call("", row.src, row.dst, fit.starts[r].bounds, 0, 0))
             continue

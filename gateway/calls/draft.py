@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from hashlib import blake2b
 from typing import Any
 
@@ -71,6 +72,12 @@ class Draft:
             self._gone.add(call.id)
         else:
             self._gone.discard(call.id)
+
+    def put_changed(self, calls: Iterable[Call]) -> None:
+        """Keep those of `calls` that are not what is known."""
+        for call in calls:
+            if self.calls[call.id] != call:
+                self.put(call)
 
     def drop(self, call: Call) -> None:
         """Forget a call: no row can speak of it any more."""

@@ -79,9 +79,10 @@ class Poller:
         """Ask through each key in turn, evenly spaced. The limiter holds back whatever would come too early."""
         step = ACTIVE.interval / len(self._keys)
         loop = asyncio.get_running_loop()
-        # Accounts are spread over half an interval, and an account's two lists are asked for alternately.
+        # A new owner's lanes rest for an interval; behind that, accounts are spread over half of one, and an account's
+        # two lists are asked for alternately.
         spread = zlib.crc32(str(self._rules.account).encode()) % 1000 / 1000
-        due = loop.time() + (spread / 2 + phase) % 1.0 * step
+        due = loop.time() + ACTIVE.interval + (spread / 2 + phase) * step
         turn = 0
         while True:
             await asyncio.sleep(max(0.0, due - loop.time()))

@@ -95,7 +95,7 @@ class RingCloud:
         """
         try:
             self.zone = ZoneInfo(time_zone)
-        except (ZoneInfoNotFoundError, OSError):
+        except (ZoneInfoNotFoundError, ValueError, OSError):
             raise ValueError(f"no such time zone: {time_zone}") from None
         if not base_url.startswith(("http://", "https://")) or "?" in base_url or "#" in base_url:
             raise ValueError(f"not a base URL: {base_url}")

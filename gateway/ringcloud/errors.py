@@ -16,8 +16,6 @@ RingCloudError
     └── RowError              a row that cannot be read
 """
 
-# Most are named for what happened, as users of HTTP clients know them.
-
 from __future__ import annotations
 
 

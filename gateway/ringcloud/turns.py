@@ -109,7 +109,7 @@ def _rank(waiter: Waiter) -> tuple[Priority, int]:
 class Turns:
     """Who waits in a lane, who has it, and when it is free again."""
 
-    __slots__ = ("_alarm", "_alarm_at", "_free_at", "_holder", "_house", "_lane", "_refused", "_waiting")
+    __slots__ = ("_alarm", "_free_at", "_holder", "_house", "_lane", "_refused", "_waiting")
 
     def __init__(self, lane: Lane, house: House) -> None:
         self._lane = lane
@@ -119,7 +119,6 @@ class Turns:
         self._waiting: list[Waiter] = []  # in the order of their turns
         self._refused = 0  # answers of 429 in a row
         self._alarm: Timer | None = None
-        self._alarm_at = LONG_AGO
 
     def idle_since(self) -> float | None:
         """Since when the lane has been free with nobody in it (maybe a time to come); None while somebody is."""
@@ -202,9 +201,8 @@ class Turns:
             first = self._waiting[0]
             free_at = max(self._free_at, self._house.rested(self._lane.key, first.interval))
             if now < free_at - _EARLY:
-                if self._alarm is None or self._alarm_at != free_at:
-                    self._disarm()
-                    self._alarm_at = free_at
+                # An alarm that is set comes no later than this: what it was set for can only have moved on since.
+                if self._alarm is None:
                     self._alarm = self._house.clock.call_at(free_at, self._ring)
                 return
             del self._waiting[0]

@@ -42,10 +42,12 @@ async def ensure_topics(config: KafkaConfig) -> None:
     admin = AIOKafkaAdminClient(**client_settings(config, "admin"))
     await admin.start()
     try:
-        described = await admin.describe_topics([topic.name for topic in topics])
-        there = {one["topic"]: len(one["partitions"]) for one in described if not one["error_code"]}
-        await _create(admin, config, [topic for topic in topics if topic.name not in there])
-        present = [topic for topic in topics if topic.name in there]
+        # Asking for a topic by name would create it, with one partition, where the brokers create topics by themselves.
+        names = set(await admin.list_topics())
+        await _create(admin, config, [topic for topic in topics if topic.name not in names])
+        present = [topic for topic in topics if topic.name in names]
+        described = await admin.describe_topics([topic.name for topic in present]) if present else []
+        there = {one["topic"]: len(one["partitions"]) for one in described}
         for topic in present:
             if there[topic.name] != width_of(topic, config):
                 raise TopicError(

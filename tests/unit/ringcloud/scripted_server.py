@@ -39,7 +39,7 @@ class Script:
         self.asked.append(
             Asked(
                 request.method,
-                request.raw_path.partition("?")[0] if hasattr(request, "raw_path") else request.rel_url.raw_path,
+                request.raw_path.partition("?")[0],
                 dict(request.query),
                 dict(request.headers),
                 await request.read(),
@@ -55,10 +55,12 @@ class Script:
 async def scripted(*behaviours: Behaviour) -> AsyncIterator[Script]:
     """A server on a free port that does as `behaviours` say."""
     script = Script(list(behaviours))
-    runner = web.ServerRunner(web.Server(script.handle, access_log=None, handler_cancellation=True))
+    runner = web.ServerRunner(
+        web.Server(script.handle, access_log=None, handler_cancellation=True), shutdown_timeout=0.1
+    )
     await runner.setup()
     try:
-        site = web.TCPSite(runner, "127.0.0.1", 0, shutdown_timeout=0.1)
+        site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
         script.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
         yield script

@@ -162,6 +162,19 @@ async def test_a_deadline_passes_while_another_is_under_way() -> None:
 
 
 @virtual
+async def test_a_turn_that_falls_due_at_the_deadline_meets_it() -> None:
+    limiter = Limiter()
+    began = now()
+    slow = asyncio.create_task(turn(limiter, takes=1))
+    await asyncio.sleep(0)
+    due = began + 1 + 5.0 + GUARD
+    waiters = [asyncio.create_task(turn(limiter, deadline=due, priority=priority)) for priority in reversed(Priority)]
+    starts = await asyncio.gather(slow, *waiters, return_exceptions=True)
+    assert starts[2] == due
+    assert isinstance(starts[1], DeadlineExceeded)
+
+
+@virtual
 async def test_refusals_double_the_rest_up_to_a_cap_and_success_resets_it() -> None:
     limiter = Limiter()
     gaps = []

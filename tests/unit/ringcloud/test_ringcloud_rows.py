@@ -275,7 +275,8 @@ def test_users_and_channels() -> None:
     assert decode_names(body(["SIP/400-1"])) == ["SIP/400-1"]
     channel = {"Channel": "SIP/400-1", "CallerIDNum": 400, "CallerIDName": None, "Seconds": "12"}
     assert decode_channel(body(channel)) == Channel(name="SIP/400-1", caller_id_num="400", seconds=12)
-    for wrong in ([], None, {}, {"user": None}, {"user": "1", "voice_mail_box": "maybe"}):
+    unreadable: list[object] = [[], None, {}, {"user": None}, {"user": "1", "voice_mail_box": "maybe"}]
+    for wrong in unreadable:
         with pytest.raises(EnvelopeError):
             decode_user(body(wrong))
     with pytest.raises(RowError) as raised:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
@@ -11,6 +12,10 @@ T = TypeVar("T")
 
 class VirtualLoop(asyncio.SelectorEventLoop):
     """Time stands still while anything is ready to run, and then jumps."""
+
+    # The standard library's loop tells nobody what it has to do but itself.
+    _ready: deque[asyncio.Handle]
+    _scheduled: list[asyncio.TimerHandle]
 
     def __init__(self) -> None:
         super().__init__()
@@ -24,7 +29,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             due = [timer.when() for timer in self._scheduled if not timer.cancelled()]
             assert due, "nothing is ready and no timer is set: a waiter was forgotten"
             self._virtual = max(self._virtual, min(due))
-        super()._run_once()
+        super()._run_once()  # type: ignore[misc]
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
