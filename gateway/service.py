@@ -13,12 +13,11 @@ from gateway.config import AccountConfig, Config, ConfigError, account_of, secre
 from gateway.polling import metrics
 from gateway.polling.ownership import Ownership
 from gateway.polling.poller import Poller
-from gateway.polling.shard import Handles
-from gateway.polling.shards import shard_of
 from gateway.ringcloud import Http, Limiter, Priority, RingCloud
 from gateway.ringcloud.limits import operation_of
 from gateway.runtime.kafka import ensure_topics
 from gateway.runtime.metrics import serve_metrics
+from gateway.runtime.shards import Handles, shard_of
 
 
 async def run_gateway(config: Config) -> None:
@@ -87,10 +86,7 @@ class _Work:
                 self._rules(account),
                 self._apis[account],
                 ZoneInfo(self._zones[account]),
-                shard.number,
-                shard.committer,
-                shard.topics,
-                shard.kept.get(account, {}),
+                shard,
             )
             for account in self.accounts.get(shard.number, ())
         ]

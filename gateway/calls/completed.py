@@ -115,6 +115,7 @@ class _Fit:
         self.starts = [_bounds_of_start(row, mark) for row in rows]
         self.ends = [_end_of(row, mark, window) for row in rows]
         self.last = draft.state.mark.active
+        self.readings = [one for one in (self.last, draft.state.mark.before) if one is not None]
         self.now = window
 
     def end_of_call(self, call: Call) -> Window:
@@ -147,8 +148,7 @@ class _Fit:
         start, end = self.starts[r].bounds, self.ends[r].bounds
         if self.calls[c].gone is not None or self.now.sent > end.received + grace:
             return False
-        last = self.last
-        return last is None or not (start.received <= last.sent and last.received <= end.sent)
+        return not any(start.received <= one.sent and one.received <= end.sent for one in self.readings)
 
 
 def _complete(draft: Draft, rows: list[CompletedRow], mark: Mark, window: Window) -> None:

@@ -40,9 +40,10 @@ def read_active(
         drop_lingering(draft, window)
     # Rows count seconds, so an unchanged answer with rows in it was not made afresh and shows nothing new.
     fresh = rows is not None or not state.calls or len(state.gone) == state.live()
-    return draft.finish(
-        msgspec.structs.replace(_marked(state.mark, date, window), active=window if fresh else state.mark.active)
-    )
+    mark = _marked(state.mark, date, window)
+    if fresh:
+        mark = msgspec.structs.replace(mark, active=window, before=last)
+    return draft.finish(mark)
 
 
 def read_completed(

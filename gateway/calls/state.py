@@ -67,12 +67,16 @@ class Done(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Mark(msgspec.Struct, frozen=True, array_like=True):
-    """The watermarks: since when the account is watched, and when its lists were last read well."""
+    """The watermarks: since when the account is watched, and when its lists were last read well.
+
+    `before` is the reading of the active list before the last.
+    """
 
     since: Ms
     skew: Skew
     active: Window | None = None
     completed: Window | None = None
+    before: Window | None = None
 
 
 DoneHour = Mapping[int, tuple[Done, ...]]

@@ -11,8 +11,8 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from gateway.config import KafkaConfig
 from gateway.contract.commands import FINAL_STATUSES, Command, CommandResult
 from gateway.contract.topics import Topics
-from gateway.polling.shards import key_of, shard_of
 from gateway.runtime.kafka import client_settings
+from gateway.runtime.shards import key_of, shard_of
 
 
 async def send_and_follow(config: KafkaConfig, command: Command, timeout: float) -> AsyncIterator[CommandResult]:

@@ -16,10 +16,6 @@ from gateway.commands.intake import Rejected, read
 from gateway.commands.store import KeptCommand, Phase, command_part, encode, load
 from gateway.contract.commands import Command, CommandResult, CommandStatus
 from gateway.contract.times import Ms, millis, utc
-from gateway.polling.committer import Committer, Record
-from gateway.polling.shard import Handles
-from gateway.polling.shards import key_of, shard_of
-from gateway.polling.store import state_records
 from gateway.ringcloud import (
     DeadlineExceeded,
     EnvelopeError,
@@ -32,6 +28,8 @@ from gateway.ringcloud import (
     TransportError,
 )
 from gateway.ringcloud.limits import ORIGINATE
+from gateway.runtime.committer import Committer, Record
+from gateway.runtime.shards import Handles, key_of, shard_of, state_records
 
 _log = structlog.get_logger(__name__)
 
@@ -234,9 +232,7 @@ class Executor:
             )
             records.append(self._result(result))
         self._commands[command.account, command.id] = kept
-        topic = self._shard.topics.poller_state.name
-        parts = {command_part(command.id): encode(kept)}
-        return records + state_records(topic, self._shard.number, command.account, parts)
+        return records + state_records(self._shard, command.account, {command_part(command.id): encode(kept)})
 
     def _rejection(self, rejection: Rejected) -> Record:
         return self._result(
@@ -262,10 +258,9 @@ class Executor:
         while True:
             await asyncio.sleep(_SWEEP_SECONDS)
             old = [who for who, kept in self._commands.items() if kept.phase == "done" and _now() - kept.at > _REMEMBER]
-            topic = self._shard.topics.poller_state.name
             records: list[Record] = []
             for account, id_ in old:
-                records += state_records(topic, self._shard.number, account, {command_part(id_): None})
+                records += state_records(self._shard, account, {command_part(id_): None})
             if records:
                 await self._committer.commit(records)
             for who in old:

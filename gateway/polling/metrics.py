@@ -19,10 +19,5 @@ LIMITER_WAIT = Histogram(
     ["kind"],
     buckets=(0.01, 0.1, 1, 2.5, 5, 10, 30, 60, 120),
 )
-TRANSACTIONS = Histogram(
-    "ringcloud_transaction_seconds",
-    "From a transaction's begin to its commit",
-    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
-)
 SHARDS = Gauge("ringcloud_shards_owned", "Shards that this process owns")
 LIMITER_EXPIRED = Counter("ringcloud_limiter_expired", "Requests whose deadline passed before their turn", ["kind"])

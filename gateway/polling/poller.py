@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import zlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -17,12 +17,12 @@ from gateway.calls.differ import Diff, Rules, Window, first_state, read_active, 
 from gateway.calls.state import MARK, AccountState, load
 from gateway.contract.events import CallEvent, encode_data, headers_of
 from gateway.contract.times import Ms
-from gateway.contract.topics import Topics
 from gateway.polling import metrics
-from gateway.polling.committer import Committer, Record
-from gateway.polling.store import encoded, state_records
+from gateway.polling.store import encoded
 from gateway.ringcloud import Answer, RingCloud, RingCloudError
 from gateway.ringcloud.limits import ACTIVE
+from gateway.runtime.committer import Record
+from gateway.runtime.shards import Handles, state_records
 
 _log = structlog.get_logger(__name__)
 
@@ -40,19 +40,14 @@ class Poller:
         rules: Rules,
         keys: Sequence[RingCloud],
         zone: ZoneInfo,
-        shard: int,
-        committer: Committer,
-        topics: Topics,
-        kept: Mapping[str, bytes],
+        shard: Handles,
     ) -> None:
-        """`kept` is what was read of the account's state. Raises msgspec.MsgspecError where that can't be read."""
+        """Begins from what is kept of the account. Raises msgspec.MsgspecError where that can't be read."""
         self._rules = rules
         self._keys = keys
         self._zone = zone
         self._shard = shard
-        self._committer = committer
-        self._topics = topics
-        self._state: AccountState | None = load(kept.items())
+        self._state: AccountState | None = load(shard.kept.get(rules.account, {}).items())
         self._written: Ms = 0
         self._log = _log.bind(account=rules.account)
         self._failing: dict[str, str] = {}
@@ -144,13 +139,13 @@ class Poller:
             self._written = now
         account = self._rules.account
         records = [self._event_record(event) for event in diff.events]
-        records += state_records(self._topics.poller_state.name, self._shard, account, encoded(parts))
-        await self._committer.commit(records)
+        records += state_records(self._shard, account, encoded(parts))
+        await self._shard.committer.commit(records)
         for event in diff.events:
             metrics.EVENTS.labels(str(account), event.type).inc()
 
     def _event_record(self, event: CallEvent) -> Record:
-        return Record(self._topics.calls.name, event.subject.encode(), encode_data(event), headers_of(event))
+        return Record(self._shard.topics.calls.name, event.subject.encode(), encode_data(event), headers_of(event))
 
     def _count_live(self) -> None:
         live = 0 if self._state is None else self._state.live()

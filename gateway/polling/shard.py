@@ -6,17 +6,17 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-import msgspec
 import structlog
 from aiokafka import AIOKafkaProducer, ConsumerRecord
 from aiokafka.errors import KafkaError
 
 from gateway.config import KafkaConfig
 from gateway.contract.topics import Topics
-from gateway.polling.committer import Committer, NotCommitted
 from gateway.polling.poller import Poller
-from gateway.polling.store import Kept, load_shard
+from gateway.polling.store import load_shard
+from gateway.runtime.committer import Committer, NotCommitted
 from gateway.runtime.kafka import client_settings
+from gateway.runtime.shards import Handles
 
 _log = structlog.get_logger(__name__)
 
@@ -33,15 +33,6 @@ class CommandHandler(Protocol):
 
     async def run(self) -> None:
         """Execute what was accepted, until cancelled."""
-
-
-class Handles(msgspec.Struct, frozen=True):
-    """What a shard gives to those that work in it."""
-
-    number: int
-    committer: Committer
-    topics: Topics
-    kept: Kept
 
 
 class Work(Protocol):

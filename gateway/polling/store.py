@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
 
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -11,23 +10,10 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from gateway.calls.state import Parts, encode
 from gateway.config import KafkaConfig
 from gateway.contract.topics import Topics
-from gateway.polling.committer import Record
 from gateway.runtime.kafka import client_settings
+from gateway.runtime.shards import Kept
 
 _log = structlog.get_logger(__name__)
-
-# account -> part's name -> bytes
-Kept = dict[int, dict[str, bytes]]
-
-
-def state_key(account: int, part: str) -> bytes:
-    """The Kafka key of a part of an account's state."""
-    return f"{account}/{part}".encode()
-
-
-def state_records(topic: str, shard: int, account: int, parts: Mapping[str, bytes | None]) -> list[Record]:
-    """The records that keep these parts; None removes one. Their partition is the account's shard, whatever the key."""
-    return [Record(topic, state_key(account, part), raw, (), shard) for part, raw in parts.items()]
 
 
 def encoded(parts: Parts) -> dict[str, bytes | None]:

@@ -86,7 +86,7 @@ class Intake:
             bootstrap: `host:port,…`
             group: The consumer group.
             topics: What is read.
-            window: Records of a partition from the first unfinished to the last begun.
+            window: Records of a partition that may be unfinished.
             session_timeout: Seconds after which the group takes a silent member for dead.
             handler: Begins the work on an entry; must not block, raise, or call the entry's `done` at once.
             release: Ends the work on entries that are no longer ours.

@@ -11,11 +11,16 @@ class OffsetTracker:
     Offsets come in rising order and may have gaps: compaction and transaction markers leave them.
     """
 
-    def __init__(self, window: int) -> None:
-        """Take how many records there may be from the first unfinished to the last begun, both included."""
+    def __init__(self, window: int, span: int | None = None) -> None:
+        """Take how many records may be unfinished, and how many may lie from the first of them to the last begun.
+
+        The second bound, by default 200 windows, is one of memory and of what a crash repeats: a single record that
+        hangs must not hold up those behind it before that.
+        """
         if window < 1:
             raise ValueError("the window must hold at least one record")
         self._window = window
+        self._span = 200 * window if span is None else max(span, window)
         self._begun: deque[int] = deque()
         self._unfinished: set[int] = set()
         self._last = -1
@@ -28,7 +33,7 @@ class OffsetTracker:
     @property
     def full(self) -> bool:
         """Whether no further record may be begun now."""
-        return len(self._begun) >= self._window
+        return len(self._unfinished) >= self._window or len(self._begun) >= self._span
 
     def begin(self, offset: int) -> None:
         """A record is being worked on.

@@ -13,7 +13,8 @@ offsets = st.lists(st.integers(0, 2**40), min_size=1, max_size=60, unique=True).
 @given(offsets=offsets, data=st.data())
 def test_never_passes_an_unfinished_record(offsets: list[int], data: st.DataObject) -> None:
     window = data.draw(st.integers(1, 70))
-    tracker = OffsetTracker(window)
+    span = data.draw(st.integers(window, 90))
+    tracker = OffsetTracker(window, span)
     to_begin, unfinished, done = list(offsets), set[int](), set[int]()
     committed = -1
     while to_begin or unfinished:
@@ -38,7 +39,8 @@ def test_never_passes_an_unfinished_record(offsets: list[int], data: st.DataObje
             assert all(at >= committable for at in to_begin)
             first = min(unfinished, default=offsets[-1] + 1)
             assert all(at < committable for at in done if at < first)
-        assert len(tracker) <= window
+        assert len(tracker) <= span
+        assert len(unfinished) <= window
         assert tracker.unfinished() == sorted(unfinished)
         blockers = tracker.blockers()
         held = [at for at in done if committable is None or at >= committable]
@@ -47,17 +49,29 @@ def test_never_passes_an_unfinished_record(offsets: list[int], data: st.DataObje
     assert len(tracker) == 0
 
 
-def test_full_until_the_first_is_done() -> None:
-    tracker = OffsetTracker(2)
-    tracker.begin(5)
-    tracker.begin(9)
-    tracker.done(9)
+def test_one_that_hangs_holds_the_others_up_only_at_the_span() -> None:
+    tracker = OffsetTracker(2, 4)
+    tracker.begin(0)
+    for offset in (5, 6, 9):
+        assert not tracker.full
+        tracker.begin(offset)
+        tracker.done(offset)
     assert tracker.full
+    assert tracker.committable() is None
     with pytest.raises(ValueError, match="full"):
         tracker.begin(10)
-    tracker.done(5)
+    tracker.done(0)
     assert not tracker.full
     assert tracker.committable() == 10
+
+
+def test_full_when_so_many_are_unfinished() -> None:
+    tracker = OffsetTracker(2)
+    tracker.begin(1)
+    tracker.begin(2)
+    assert tracker.full
+    tracker.done(2)
+    assert not tracker.full
 
 
 def test_misuse_is_refused() -> None:
