@@ -26,6 +26,9 @@ from sandbox.main import main as sandbox_command
 _CONFIG = click.argument("config", type=click.Path(dir_okay=False, path_type=Path), metavar="CONFIG")
 
 
+# A process imports what it runs: the demo's packages are not on a server, and Faust takes half a second to load.
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
     """Turns RingCloud's polled call lists into exactly-once Kafka events, signed webhooks and metrics."""
@@ -85,11 +88,13 @@ def streams(config: Path) -> None:
 @_CONFIG
 def check(config: Path) -> None:
     """Check a configuration, its secrets included, and name the first field that is wrong."""
-    from gateway.service import check_secrets
+    from gateway.service import check_credentials
+    from streams.delivery.worker import targets_of
 
     try:
         loaded = configuration.load(config)
-        check_secrets(loaded)
+        check_credentials(loaded)
+        targets_of(loaded.endpoints)
     except ConfigError as error:
         raise click.ClickException(str(error)) from None
     click.echo(f"{config}: right: {len(loaded.accounts)} accounts, {len(loaded.endpoints)} endpoints")

@@ -131,10 +131,7 @@ def _credentials(at: int, account: AccountConfig) -> list[tuple[str, str]]:
     return found
 
 
-def check_secrets(config: Config) -> None:
-    """Read every secret of the configuration once. Raises ConfigError naming the first that is wrong."""
+def check_credentials(config: Config) -> None:
+    """Read every account's keys and passwords once. Raises ConfigError naming the first that is wrong."""
     for at, account in enumerate(config.accounts):
         _credentials(at, account)
-    for at, endpoint in enumerate(config.endpoints):
-        for n, reference in enumerate(endpoint.secrets):
-            secret(reference, f"endpoints[{at}].secrets[{n}]")

@@ -61,7 +61,8 @@ class _Demo:
             except asyncio.CancelledError:
                 self._screen.note("ended by Ctrl-C")
         if report is None:
-            self._screen.table("", [("webhooks verified", str(len(self._arrivals)))])
+            told = ", ".join(f"{n} {name.removeprefix('call.')}" for name, n in sorted(self._screen.events.items()))
+            self._screen.note(f"{len(self._arrivals)} webhooks verified ({told or 'none'})", style="bold")
             return 0
         summary = self._summary(report)
         self._tell(report, summary)
@@ -72,9 +73,10 @@ class _Demo:
     async def _play(self) -> Report:
         async with Stage(self._options, self._screen.say, self._told) as stage:
             self._screen.title("calls on RingCloud → polls → Kafka → Faust → signed webhooks")
+            self._screen.note("  call somebody yourself, in another terminal:")
             self._screen.note(
-                f"  try: ringcloud-gateway commands originate --config {stage.config_file} "
-                f"--account {stage.accounts[0]} --user 401 --num 74950009999"
+                f"  .venv/bin/ringcloud-gateway commands originate --config {stage.config_file} "
+                f"--account {stage.accounts[0]} --user 401 --num 74951234567"
             )
             await stage.place_calls(self._options.calls_per_minute)
             async with asyncio.TaskGroup() as tasks:

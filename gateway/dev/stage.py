@@ -77,7 +77,7 @@ class Stage:
 
     async def _set_up(self) -> None:
         stack = self._stack
-        self.folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ringcloud-gateway-")))
+        self.folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rcg-")))
         self._http = await stack.enter_async_context(
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10), trust_env=False)
         )
