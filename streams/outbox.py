@@ -55,7 +55,7 @@ class Outbox:
             self._producer = None
             raise
 
-    async def stop(self, timeout: float = 5.0) -> None:
+    async def stop(self, timeout: float = 3.0) -> None:
         """Write what is left, for at most `timeout` seconds, and disconnect."""
         producer, self._producer = self._producer, None
         if producer is None:

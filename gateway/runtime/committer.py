@@ -8,6 +8,7 @@ from time import perf_counter
 
 import msgspec
 from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.structs import RecordMetadata
 from prometheus_client import Histogram
 
 from gateway.contract.events import Header
@@ -84,19 +85,7 @@ class Committer:
         began = perf_counter()
         try:
             async with self._producer.transaction():
-                offsets: dict[TopicPartition, int] = {}
-                for one in batch:
-                    for record in one.records:
-                        await self._producer.send(
-                            record.topic,
-                            value=record.value,
-                            key=record.key,
-                            partition=record.partition,
-                            headers=list(record.headers),
-                        )
-                    offsets.update(one.offsets)
-                if offsets:
-                    await self._producer.send_offsets_to_transaction(offsets, self._group)
+                await self._write(batch)
         except BaseException as error:
             for one in batch:
                 _give_up(one, error)
@@ -105,6 +94,31 @@ class Committer:
         for one in batch:
             if not one.done.done():
                 one.done.set_result(None)
+
+    async def _write(self, batch: list[_Waiting]) -> None:
+        offsets: dict[TopicPartition, int] = {}
+        written: list[asyncio.Future[RecordMetadata]] = []
+        try:
+            for one in batch:
+                for record in one.records:
+                    written.append(
+                        await self._producer.send(
+                            record.topic,
+                            value=record.value,
+                            key=record.key,
+                            partition=record.partition,
+                            headers=list(record.headers),
+                        )
+                    )
+                offsets.update(one.offsets)
+            if offsets:
+                await self._producer.send_offsets_to_transaction(offsets, self._group)
+        finally:
+            # A record that the brokers refuse doesn't fail aiokafka's transaction: it would commit the others without it.
+            refused = await asyncio.gather(*written, return_exceptions=True)
+        for one_refused in refused:
+            if isinstance(one_refused, BaseException):
+                raise one_refused
 
     def _fail(self, error: BaseException) -> None:
         self._failed = error

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import structlog
+from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
@@ -16,6 +20,10 @@ _log = structlog.get_logger(__name__)
 
 # What a topic's settings are compared on: the rest may be tuned by whoever runs the brokers.
 _CHECKED = ("cleanup.policy", "retention.ms")
+# A former owner that died with a transaction open holds up readers for this long at most; a new owner ends it at once.
+_TRANSACTION_TIMEOUT_MS = 15_000
+# How long a producer that is done with may wait for brokers that don't answer.
+_STOP_SECONDS = 5.0
 
 
 class TopicError(Exception):
@@ -32,6 +40,48 @@ def width_of(topic: Topic, config: KafkaConfig) -> int:
     return config.shards if topic.width == "shards" else config.partitions
 
 
+@asynccontextmanager
+async def transactional_producer(
+    config: KafkaConfig, name: str, transactional_id: str
+) -> AsyncIterator[AIOKafkaProducer]:
+    """A started producer whose start fenced off all others of its transactional id; stopped at the end, within seconds.
+
+    Raises KafkaError where it can't start.
+    """
+    producer = AIOKafkaProducer(
+        **client_settings(config, name),
+        transactional_id=transactional_id,
+        transaction_timeout_ms=_TRANSACTION_TIMEOUT_MS,
+        acks="all",
+        linger_ms=0,
+    )
+    try:
+        await producer.start()
+        yield producer
+    finally:
+        await _stop(producer)
+
+
+async def _stop(producer: AIOKafkaProducer) -> None:
+    sender = producer._sender  # noqa: SLF001 - what follows mends what aiokafka leaves behind, and there is no other way
+    try:
+        async with asyncio.timeout(_STOP_SECONDS):
+            await producer.stop()
+    except (KafkaError, TimeoutError):
+        # Fenced off as it stopped, or without brokers to stop for: its connections are still open.
+        await producer.client.close()
+        if sender.sender_task is not None:
+            sender.sender_task.cancel()
+            await asyncio.gather(sender.sender_task, return_exceptions=True)
+    # A fenced producer's error stands in futures that nobody asks besides the one that raised it.
+    waiters = [producer._txn_manager.wait_for_transaction_end()]  # noqa: SLF001
+    batches = producer._message_accumulator._batches.values()  # noqa: SLF001
+    waiters += [batch._drain_waiter for queue in batches for batch in queue]  # noqa: SLF001
+    for waiter in waiters:
+        if waiter is not None and waiter.done() and not waiter.cancelled():
+            waiter.exception()
+
+
 async def ensure_topics(config: KafkaConfig) -> None:
     """Create the topics that are missing and check those that are there.
 
@@ -40,8 +90,8 @@ async def ensure_topics(config: KafkaConfig) -> None:
     """
     topics = Topics(config.prefix).all()
     admin = AIOKafkaAdminClient(**client_settings(config, "admin"))
-    await admin.start()
     try:
+        await admin.start()
         # Asking for a topic by name would create it, with one partition, where the brokers create topics by themselves.
         names = set(await admin.list_topics())
         await _create(admin, config, [topic for topic in topics if topic.name not in names])

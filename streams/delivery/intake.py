@@ -17,6 +17,8 @@ from streams.delivery.offsets import OffsetTracker
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 COMMIT_INTERVAL = 1.0  # seconds; what a crash makes be delivered twice
+_COMMIT_TIMEOUT = 5.0  # seconds; aiokafka would try for as long as the brokers are away
+_LEAVE = 3.0  # seconds; a member that does not leave is missed after the session timeout
 _POLL_MS = 500  # only how soon a stop is seen: records end the wait
 
 
@@ -170,7 +172,11 @@ class Intake:
                 await self._give_up(consumer, list(self._partitions))
         finally:
             self._partitions.clear()
-            await consumer.stop()
+            try:
+                async with asyncio.timeout(_LEAVE):
+                    await consumer.stop()
+            except TimeoutError:
+                _log.warning("the group was not left in order", group=self._group)
 
     def finished(self, entry: Entry) -> None:
         """The entry is done: begin what waited for its place in the window."""
@@ -223,8 +229,9 @@ class Intake:
             if not offsets:
                 return
             try:
-                await consumer.commit(offsets)
-            except KafkaError as error:
+                async with asyncio.timeout(_COMMIT_TIMEOUT):
+                    await consumer.commit(offsets)
+            except (KafkaError, TimeoutError) as error:
                 # The next commit says the same and more. If the partitions went to another member, what we did is done
                 # again there: at least once.
                 _log.warning("offsets were not committed", group=self._group, kind=type(error).__name__)

@@ -333,6 +333,9 @@ class DeliveryWorker:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._grace
         mine = set(entries)
+        # From here on none of them is begun.
+        self._due = [item for item in self._due if item[2] not in mine]
+        heapq.heapify(self._due)
         for lane in self._lanes.values():
             lane.withdraw(mine.__contains__)
         attempts = [task for lane in self._lanes.values() for task in lane.tasks(mine.__contains__)]
@@ -348,8 +351,6 @@ class DeliveryWorker:
             await asyncio.wait(self._errands, timeout=left)
         # What attempts have handed over counts once it is written.
         await self._outbox.flush(left)
-        self._due = [item for item in self._due if item[2] not in mine]
-        heapq.heapify(self._due)
         await self._park_blockers({entry.partition for entry in entries})
 
     async def _park_blockers(self, partitions: set[Partition]) -> None:

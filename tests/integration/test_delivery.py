@@ -278,10 +278,23 @@ async def test_a_stop_and_a_start_repeat_nothing(broker: Broker, prefix: str, tm
         assert sorted(there.accepted()) == sorted(wanted)
 
 
-async def test_a_second_worker_takes_its_part_and_nothing_is_lost(broker: Broker, prefix: str, tmp_path: Path) -> None:
+def attempts_made(metrics: StreamsMetrics) -> float:
+    """How many attempts a worker has made."""
+    return sum(
+        sample.value
+        for metric in metrics.registry.collect()
+        for sample in metric.samples
+        if sample.name == "ringcloud_webhook_attempts_total"
+    )
+
+
+async def test_a_second_worker_takes_its_part_and_nothing_is_lost_or_repeated(
+    apache_kafka: Broker, prefix: str, tmp_path: Path
+) -> None:
+    """Not on the embedded broker: it refuses commits while a group rebalances, and the group never settles again."""
     async with receiver() as there:
-        names = [f"e{n}" for n in range(6)]
-        config = config_for(broker.bootstrap, prefix, [endpoint(there, tmp_path, name) for name in names])
+        names = [f"e{n}" for n in range(12)]
+        config = config_for(apache_kafka.bootstrap, prefix, [endpoint(there, tmp_path, name) for name in names])
         topics = await create_topics(config, partitions=4)
         wanted: list[str] = []
         async with working(config) as first:
@@ -292,16 +305,8 @@ async def test_a_second_worker_takes_its_part_and_nothing_is_lost(broker: Broker
                 async def both_work() -> bool:
                     """both workers make attempts"""
                     for name in names:
-                        wanted.extend(await produce(config, topics, f"b{len(wanted)}x", 5, to=name))
-                    return all(
-                        any(
-                            sample.value
-                            for metric in one.registry.collect()
-                            for sample in metric.samples
-                            if sample.name == "ringcloud_webhook_attempts_total"
-                        )
-                        for one in (first, second)
-                    )
+                        wanted.extend(await produce(config, topics, f"b{len(wanted)}x", 2, to=name))
+                    return attempts_made(first) > 0 and attempts_made(second) > 0
 
                 await eventually(both_work, interval=0.3)
             for name in names:
