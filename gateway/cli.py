@@ -89,7 +89,7 @@ def streams(config: Path) -> None:
 def check(config: Path) -> None:
     """Check a configuration, its secrets included, and name the first field that is wrong."""
     from gateway.service import check_credentials
-    from streams.delivery.worker import targets_of
+    from streams.delivery.targets import targets_of
 
     try:
         loaded = configuration.load(config)
@@ -118,7 +118,7 @@ def commands() -> None:
 @click.option("--user", required=True, help="Is rung first; needs a connected phone.")
 @click.option("--num", required=True, help="Is dialled once the user has answered.")
 @click.option("--id", "command_id", help="The same id is executed once; a new one by default.")
-@click.option("--expires-in", type=click.FloatRange(min=0), help="Seconds after which it is not executed any more.")
+@click.option("--expires-in", type=click.FloatRange(0, 86_400), help="Seconds after which it is not executed any more.")
 @click.option("--timeout", type=click.FloatRange(min=1), default=120, show_default=True, help="Seconds to follow it.")
 def originate(
     config: Path,

@@ -9,6 +9,7 @@ import faust
 from gateway.config import Config
 from gateway.contract.topics import Topics
 from streams.fanout import FanOut, add_agent
+from streams.rebalancing import use_careful_transport
 from streams.transport import use_committed_transport
 
 
@@ -42,5 +43,6 @@ def create_app(config: Config, topics: Topics, fan_out: FanOut, data_dir: Path) 
         worker_redirect_stdouts=False,
     )
     use_committed_transport(app)
+    use_careful_transport(app)
     add_agent(app, topics, fan_out)
     return app

@@ -87,7 +87,7 @@ class FanOutService:
         self._settling: asyncio.Task[None] | None = None
         self._assigned = asyncio.Event()
 
-        async def assigned(_app: Any, *_: Any, signal: Any, **__: Any) -> None:  # noqa: ARG001 - Faust names it
+        async def assigned(_app: Any, /, *_: Any, signal: Any, **__: Any) -> None:  # noqa: ARG001 - Faust names it
             self._assigned.set()
 
         self._app.on_partitions_assigned.connect(assigned)

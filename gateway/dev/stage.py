@@ -21,10 +21,12 @@ from gateway.config import Config, load
 from gateway.dev.brokers import ApacheKafka, BrokerError, Child, EmbeddedBroker, apache_kafka_available, free_port
 from gateway.dev.options import DevError, DevOptions
 from gateway.dev.receiver import Arrival, Receiver
-from gateway.runtime.kafka import ensure_topics
+from gateway.runtime.kafka import delete_topics, ensure_topics
 from gateway.runtime.metrics import READY
 
 FIRST_ACCOUNT = 1000
+# Brokers that the demo starts itself; any other is somebody's, and is left as it was found.
+_OURS = ("embedded", "kafka")
 _SHARDS = 8
 _PARTITIONS = 4
 _STOP_SECONDS = 4.0
@@ -41,6 +43,7 @@ class Stage:
         self._secret = "whsec_" + b64encode(secrets.token_bytes(24)).decode()
         self.receiver = Receiver(self._secret, told)
         self._children: list[Child] = []
+        self._config: Config | None = None
         self.accounts = [FIRST_ACCOUNT + n for n in range(options.accounts)]
 
     async def __aenter__(self) -> Self:
@@ -56,6 +59,13 @@ class Stage:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._stack.aclose()
+
+    @property
+    def config(self) -> Config:
+        """The configuration that the services run with; known once the stage is set."""
+        if self._config is None:
+            raise RuntimeError("the stage is not set")
+        return self._config
 
     async def ledger(self) -> bytes:
         """The sandbox's ledger, as JSON."""
@@ -84,10 +94,12 @@ class Stage:
         bootstrap = await self._broker(stack)
         await self.receiver.start()
         stack.push_async_callback(self.receiver.stop)
+        if self._options.broker not in _OURS:
+            stack.push_async_callback(self._delete_topics)
         stack.push_async_callback(self._stop_children)
         self._url = await self._sandbox()
         self.config_file = self._write_config(bootstrap)
-        self.config: Config = load(self.config_file)
+        self._config = load(self.config_file)
         self._say("creating the topics")
         await ensure_topics(self.config.kafka)
         self._spawn("gateway", "poll", str(self.config_file))
@@ -135,7 +147,7 @@ class Stage:
             "kafka": {
                 "bootstrap": bootstrap,
                 # A broker of somebody else's keeps its other topics, and a second demo on it its own.
-                "prefix": "ringcloud" if self._options.broker in ("embedded", "kafka") else f"demo-{int(time.time())}",
+                "prefix": "ringcloud" if self._options.broker in _OURS else f"demo-{int(time.time())}",
                 "shards": _SHARDS,
                 "partitions": _PARTITIONS,
                 "replication_factor": 1,
@@ -168,6 +180,10 @@ class Stage:
         first = [child for child in self._children if child.name != "sandbox"]
         await asyncio.gather(*(child.stop(_STOP_SECONDS) for child in first))
         await asyncio.gather(*(child.stop(1.0) for child in self._children))
+
+    async def _delete_topics(self) -> None:
+        if self._config is not None:
+            await delete_topics(self._config.kafka)
 
     async def _ready(self, what: str, listen: str) -> None:
         async def ready() -> bool:

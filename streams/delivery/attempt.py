@@ -12,13 +12,11 @@ from datetime import datetime
 
 import aiohttp
 import structlog
-import yarl
 
 from gateway.contract.deliveries import Attempt, Delivery, Outcome
-from gateway.contract.endpoints import Endpoint
 from streams.delivery.addresses import AddressPolicy, CheckedResolver, CheckedSockets, blocked_by
 from streams.delivery.retries import retry_after
-from streams.delivery.signing import Signer
+from streams.delivery.targets import Target
 
 # How much of an answer's body is read before the connection is given up instead of being used again.
 RESPONSE_LIMIT = 64 * 1024
@@ -26,15 +24,6 @@ CONTENT_TYPE = "application/cloudevents+json; charset=utf-8"
 GONE = 410
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """An endpoint with what is needed to reach it."""
-
-    endpoint: Endpoint
-    url: yarl.URL
-    signer: Signer
 
 
 @dataclass(frozen=True, slots=True)

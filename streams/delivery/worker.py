@@ -13,19 +13,17 @@ from typing import Any
 
 import msgspec
 import structlog
-from yarl import URL
 
-from gateway.config import Config, ConfigError, secret
+from gateway.config import Config
 from gateway.contract.deliveries import RETRY_DELAYS, DeadLetter, Delivery
-from gateway.contract.endpoints import Endpoint
 from gateway.contract.topics import Topics
 from streams.delivery.addresses import AddressPolicy
-from streams.delivery.attempt import Result, Sender, Target
-from streams.delivery.errors import SecretError, WorkerError
+from streams.delivery.attempt import Result, Sender
+from streams.delivery.errors import WorkerError
 from streams.delivery.intake import Entry, Intake, Partition
 from streams.delivery.lanes import Lane
 from streams.delivery.retries import Schedule
-from streams.delivery.signing import Signer
+from streams.delivery.targets import Target, targets_of
 from streams.metrics import StreamsMetrics
 from streams.outbox import MAX_DELIVERY_BYTES, Outbox
 
@@ -45,29 +43,6 @@ _LINGER_MS = 5
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Delivery).decode
-
-
-def targets_of(endpoints: Sequence[Endpoint]) -> dict[str, Target]:
-    """The endpoints by id, with their secrets read from where they are.
-
-    Raises:
-        ConfigError: A secret is not there or is not a signing secret; names the field, never the secret.
-    """
-    targets: dict[str, Target] = {}
-    for at, endpoint in enumerate(endpoints):
-        fields = [f"endpoints[{at}].secrets[{n}]" for n in range(len(endpoint.secrets))]
-        secrets = [secret(reference, field) for reference, field in zip(endpoint.secrets, fields, strict=True)]
-        for field, one in zip(fields, secrets, strict=True):
-            try:
-                Signer.of([one])
-            except SecretError as error:
-                raise ConfigError(f"endpoint {endpoint.id}", field, str(error)) from None
-        try:
-            url = URL(endpoint.url)
-        except ValueError:
-            raise ConfigError(f"endpoint {endpoint.id}", f"endpoints[{at}].url", "is not a URL") from None
-        targets[endpoint.id] = Target(endpoint, url, Signer.of(secrets))
-    return targets
 
 
 class DeliveryWorker:

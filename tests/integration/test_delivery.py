@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -67,6 +68,11 @@ def endpoint(there: Receiver, where: Path, name: str = "e", **settings: float) -
     return msgspec.convert(
         {"id": name, "url": there.url(f"/{name}"), "secrets": (secret_file(where),), **settings}, Endpoint
     )
+
+
+def arrived(there: Receiver, least: int) -> bool:
+    """so many requests arrived"""
+    return there.arrived >= least
 
 
 async def produce(config: Config, topics: Topics, name: str, count: int, to: str = "e") -> list[str]:
@@ -249,7 +255,7 @@ async def test_a_crash_loses_nothing_and_repeats_under_the_same_ids(
         wanted = await produce(config, topics, "c", 150)
         for least in (20, 60):
             async with working(config, crash=True):
-                await eventually(lambda least=least: there.arrived >= least)
+                await eventually(partial(arrived, there, least))
         async with working(config):
             await eventually(lambda: set(there.accepted()) >= set(wanted), timeout=30)
         assert set(there.accepted()) == set(wanted)
@@ -272,7 +278,7 @@ async def test_a_stop_and_a_start_repeat_nothing(broker: Broker, prefix: str, tm
         wanted = await produce(config, topics, "c", 100)
         for least in (10, 40):
             async with working(config):
-                await eventually(lambda least=least: there.arrived >= least)
+                await eventually(partial(arrived, there, least))
         async with working(config):
             await eventually(lambda: len(there.accepted()) >= 100, timeout=30)
         assert sorted(there.accepted()) == sorted(wanted)

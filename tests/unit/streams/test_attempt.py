@@ -16,8 +16,9 @@ from gateway.contract.deliveries import Delivery, Outcome
 from gateway.contract.endpoints import Endpoint
 from gateway.dev.brokers import free_port
 from streams.delivery.addresses import AddressPolicy
-from streams.delivery.attempt import RESPONSE_LIMIT, Result, Sender, Target
+from streams.delivery.attempt import RESPONSE_LIMIT, Result, Sender
 from streams.delivery.signing import Signer
+from streams.delivery.targets import Target
 from streams.fanout import expand
 from tests.support.webhooks import OTHER_SECRET, SECRET, answering, call_event, hanging, receiver
 
