@@ -13,8 +13,9 @@ import msgspec
 
 from gateway.contract.endpoints import Endpoint
 
-SecretRef = Annotated[str, msgspec.Meta(pattern=r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:.+)$")]
-Listen = Annotated[str, msgspec.Meta(pattern=r"^[^:]*:[0-9]{1,5}$")]
+_REFERENCE = r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:[^\x00]+)$(?!\n)"
+SecretRef = Annotated[str, msgspec.Meta(pattern=_REFERENCE)]
+Listen = Annotated[str, msgspec.Meta(pattern=r"^[^:]*:[0-9]{1,5}$(?!\n)")]
 
 
 class ConfigError(ValueError):
@@ -33,7 +34,7 @@ class KafkaConfig(_Section, frozen=True):
     """The brokers and the topics' shape."""
 
     bootstrap: str = "127.0.0.1:9092"
-    prefix: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{1,100}$")] = "ringcloud"
+    prefix: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{1,100}$(?!\n)")] = "ringcloud"
     shards: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 64
     partitions: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 12
     replication_factor: Annotated[int, msgspec.Meta(ge=1, le=9)] = 3
@@ -150,9 +151,9 @@ def secret(reference: str, field: str) -> str:
 
 
 def account_of(key: str) -> int | None:
-    """The account of an API key: the integer before its first `_`; None where there is none."""
+    """The account of an API key: the integer before its first `_`; None where there is none (of 19 digits at most)."""
     number, separator, _ = key.partition("_")
-    return int(number) if separator and number.isascii() and number.isdigit() else None
+    return int(number) if separator and number.isascii() and number.isdigit() and len(number) < 20 else None
 
 
 def _check(path: Path, config: Config) -> None:
@@ -161,11 +162,11 @@ def _check(path: Path, config: Config) -> None:
     for at, account in enumerate(config.accounts):
         try:
             zoneinfo.ZoneInfo(account.time_zone)
-        except (zoneinfo.ZoneInfoNotFoundError, ValueError):
+        except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
             raise ConfigError(path, f"accounts[{at}].time_zone", f"no such time zone: {account.time_zone!r}") from None
     for at, endpoint in enumerate(config.endpoints):
         for n, reference in enumerate(endpoint.secrets):
-            if not reference.startswith(("env:", "file:")):
+            if not re.search(_REFERENCE, reference):
                 # The value may be the secret itself, so it is not repeated.
                 raise ConfigError(path, f"endpoints[{at}].secrets[{n}]", "must be env:NAME or file:PATH")
     for at, network in enumerate(config.delivery.allow_networks):
@@ -173,6 +174,9 @@ def _check(path: Path, config: Config) -> None:
             ipaddress.ip_network(network)
         except ValueError as error:
             raise ConfigError(path, f"delivery.allow_networks[{at}]", str(error)) from None
+    for service in ("gateway", "streams"):
+        if int(getattr(config.metrics, service).rpartition(":")[2]) > 65_535:
+            raise ConfigError(path, f"metrics.{service}", "a port is 65535 at most")
 
 
 def _no_twins(path: Path, field: str, ids: list[Any]) -> None:

@@ -13,7 +13,7 @@ from sandbox.server import SandboxServer
 from sandbox.settings import KeySpec, Profile, SandboxSettings
 
 
-@click.command()
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=0, show_default=True, type=click.IntRange(0, 65535), help="0 takes a free port.")
 @click.option("--key", "keys", multiple=True, required=True, help="API key, <account>_<body>. May be repeated.")

@@ -9,7 +9,7 @@ import msgspec
 
 from gateway.calls.clocks import ROUNDING
 from gateway.calls.draft import Draft
-from gateway.calls.fit import apart, blurred, gap, unlikely
+from gateway.calls.fit import apart, blurred, confused, distance, gap, mistaken, unlikely
 from gateway.calls.matching import match
 from gateway.calls.snapshots import RINGING_STATUSES, ActiveRow, ActiveRows, Rules, Window
 from gateway.calls.state import HOUR, Call, Numbers
@@ -28,25 +28,30 @@ def active_rows(draft: Draft, rows: ActiveRows, window: Window) -> None:
     for row in rows:
         by_numbers[row.src, row.dst].append(row)
     seen: set[str] = set()
+    last = draft.state.mark.active
     for numbers, group in by_numbers.items():
         starts = [_start_of(row, window) for row in group]
         calls = sorted(draft.known(numbers), key=_rank)
         paired = match(
             len(group), len(calls), _distance(group, starts, calls, draft.rules), [_rank(call) for call in calls]
         )
-        strained = [c is not None and gap(starts[r], calls[c].start) > 0 for r, c in enumerate(paired.call_of)]
-        calls = blurred(calls, paired.call_ambiguous)
+        call_of = list(paired.call_of)
+        strained = [c is not None and gap(starts[r], calls[c].start) > 0 for r, c in enumerate(call_of)]
+        calls = blurred(calls, paired.call_ambiguous, paired.call_island)
+        # What an ended call would take is left over too: a row that is behind is less likely than one that goes on.
+        fresh = [c if c is not None and calls[c].ended is None else None for c in call_of]
+        for r, c in mistaken(fresh, len(calls), _listed(starts, calls, last)):
+            call_of[r], calls[c] = c, confused(calls[c], starts[r])
         draft.put_changed(calls)
         for r, row in enumerate(group):
-            index = paired.call_of[r]
+            index = call_of[r]
             if index is None:
                 _start(draft, row, starts[r], window, ambiguous=paired.row_ambiguous[r])
             else:
                 seen.add(calls[index].id)
                 _seen(draft, calls[index], row, window, ambiguous=strained[r])
-    last = draft.state.mark.active
     for call in [draft.calls[one] for one in draft.state.calls if one not in seen]:
-        if call.ended is None and call.gone is None:
+        if call.ended != "complete" and call.gone is None:
             # The watermark may be older than the call's first sight (it is written with changes only).
             sent = call.start.sent if last is None else max(last.sent, call.start.sent)
             draft.put(msgspec.structs.replace(call, gone=Window(min(sent, window.received), window.received)))
@@ -55,11 +60,19 @@ def active_rows(draft: Draft, rows: ActiveRows, window: Window) -> None:
 def _distance(
     rows: list[ActiveRow], starts: list[Window], calls: list[Call], rules: Rules
 ) -> Callable[[int, int], Ms | None]:
-    def distance(r: int, c: int) -> Ms | None:
-        between = apart(starts[r], calls[c].start, rules.tolerance)
-        return unlikely(between, calls[c].answered and rows[r].status in RINGING_STATUSES)
+    def between(r: int, c: int) -> Ms | None:
+        far = apart(starts[r], calls[c].start, rules.tolerance)
+        return unlikely(far, calls[c].answered and rows[r].status in RINGING_STATUSES)
 
-    return distance
+    return between
+
+
+def _listed(starts: list[Window], calls: list[Call], last: Window | None) -> Callable[[int, int], Ms | None]:
+    def far(r: int, c: int) -> Ms | None:
+        both = last is not None and starts[r].received <= last.sent and _rank(calls[c]) == 0
+        return distance(starts[r], calls[c].start) if both else None
+
+    return far
 
 
 def _rank(call: Call) -> int:
@@ -93,7 +106,11 @@ def _start(draft: Draft, row: ActiveRow, start: Window, window: Window, *, ambig
 
 def _seen(draft: Draft, call: Call, row: ActiveRow, window: Window, *, ambiguous: bool) -> None:
     if call.ended is not None:
-        return  # an ended call is never taken back: the row was made before its end
+        # An ended call is never taken back: the row was made before its end. Unless that was guessed: the list was
+        # wrong, and the completed row that corrects it will tell of a later end.
+        if call.ended == "absence" and call.gone is not None:
+            draft.put(msgspec.structs.replace(call, gone=None))
+        return
     ringing = row.status in RINGING_STATUSES
     now = msgspec.structs.replace(call, gone=None, ringing=ringing, ambiguous=call.ambiguous or ambiguous)
     if not call.answered and row.status in draft.rules.answered_statuses:

@@ -38,9 +38,12 @@ class Skew(msgspec.Struct, frozen=True, array_like=True):
         return Skew(low, high, window.received) if low <= high else sample
 
     def local(self, wall: WallTime) -> tuple[Ms, Ms, Ms]:
-        """Bounds and best estimate, in the gateway's clock, of a server time given in whole seconds."""
-        low = wall.earliest - ROUNDING - self.high
-        high = wall.latest + ROUNDING - self.low
+        """Bounds and best estimate, in the gateway's clock, of a server time given in whole seconds.
+
+        The clocks may have drifted since then.
+        """
+        low = wall.earliest - ROUNDING - self.after(wall.earliest - self.high).high
+        high = wall.latest + ROUNDING - self.after(wall.latest - self.low).low
         # Most software cuts off, so half a second more than shown is the likeliest.
         guess = wall.earliest + ROUNDING // 2 - (self.low + self.high) // 2
         return low, high, guess

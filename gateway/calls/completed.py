@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from gateway.calls.draft import Draft
-from gateway.calls.fit import apart, blurred, gap, unlikely
+from gateway.calls.fit import apart, blurred, confused, distance, gap, mistaken, unlikely
 from gateway.calls.matching import match
 from gateway.calls.snapshots import CompletedRow, CompletedRows, Window
 from gateway.calls.state import HOUR, REMEMBERED_HOURS, Call, Done, Mark, Numbers, checksum, fingerprint
@@ -38,7 +38,7 @@ def completed_rows(draft: Draft, rows: CompletedRows, mark: Mark, window: Window
     for group in sorted(fresh.values(), key=lambda group: min(_order(row) for row in group)):
         group.sort(key=_order)
         _complete(draft, group, mark, window)
-    draft.forget_hours(window.received // HOUR - REMEMBERED_HOURS)
+    draft.forget_hours(window.received // HOUR - REMEMBERED_HOURS, listed={hour for hour, _ in by_print})
 
 
 def _order(row: CompletedRow) -> tuple[Ms, Ms, str, str]:
@@ -73,19 +73,26 @@ def _reconcile(
             kept.append(done)
     if not changed or not left:
         return left
-    for done, row in zip(changed, left, strict=False):
-        kept.append(_update(draft, done, row, mark, window))
-    kept.extend(changed[len(left) :])
+    fits = sorted((len(_changes(done, row)), d, r) for d, done in enumerate(changed) for r, row in enumerate(left))
+    row_of: dict[int, int] = {}
+    for _, d, r in fits:
+        if d not in row_of and r not in row_of.values():
+            row_of[d] = r
+    kept += [
+        _update(draft, done, left[row_of[d]], mark, window) if d in row_of else done for d, done in enumerate(changed)
+    ]
     draft.remember(hour, print_, tuple(kept))
-    return left[len(changed) :]
+    return [row for r, row in enumerate(left) if r not in row_of.values()]
+
+
+def _changes(done: Done, row: CompletedRow) -> tuple[str, ...]:
+    """What the row says differently."""
+    return tuple(field for field, old, new in zip(_CORRECTABLE, done.says(), _says(row), strict=True) if old != new)
 
 
 def _update(draft: Draft, done: Done, row: CompletedRow, mark: Mark, window: Window) -> Done:
     sequence = done.sequence
     if done.call_id:
-        changed = tuple(
-            field for field, old, new in zip(_CORRECTABLE, done.says(), _says(row), strict=True) if old != new
-        )
         call = draft.calls.get(done.call_id) or Call(
             id=done.call_id,
             src=row.src,
@@ -95,14 +102,16 @@ def _update(draft: Draft, done: Done, row: CompletedRow, mark: Mark, window: Win
             time=0,
             ambiguous=done.ambiguous,
         )
+        call = msgspec.structs.replace(call, answered=call.answered or done.answered)
         end = _end_of(row, mark, window)
+        facts = _facts(row, call)
         call = draft.emit(
-            "call.updated", call, end.bounds, end.guess, Evidence.COMPLETE, **_facts(row, call), changed=changed
+            "call.updated", call, end.bounds, end.guess, Evidence.COMPLETE, **facts, changed=_changes(done, row)
         )
         sequence = call.sequence
         if done.call_id in draft.calls:
             draft.put(call)
-    return Done(done.call_id, sequence, done.ambiguous, *_says(row))
+    return Done(done.call_id, sequence, done.ambiguous, *_says(row), done.answered or row.disposition == ANSWERED)
 
 
 class _Fit:
@@ -111,7 +120,8 @@ class _Fit:
     def __init__(self, draft: Draft, rows: list[CompletedRow], mark: Mark, window: Window) -> None:
         self.tolerance = draft.rules.tolerance
         self.rows = rows
-        self.calls = [call for call in draft.known((rows[0].src, rows[0].dst)) if call.ended != "complete"]
+        known = draft.known((rows[0].src, rows[0].dst))
+        self.calls = sorted((call for call in known if call.ended != "complete"), key=_rank)
         self.starts = [_bounds_of_start(row, mark) for row in rows]
         self.ends = [_end_of(row, mark, window) for row in rows]
         self.last = draft.state.mark.active
@@ -145,25 +155,52 @@ class _Fit:
         A row is surely of a known call only if an active list that was read well would have shown it; until a call
         has left the list, a row too short to have been in one may be another call of the same numbers.
         """
-        start, end = self.starts[r].bounds, self.ends[r].bounds
-        if self.calls[c].gone is not None or self.now.sent > end.received + grace:
+        if self.calls[c].gone is not None or self.now.sent > self.ends[r].bounds.received + grace:
             return False
-        return not any(start.received <= one.sent and one.received <= end.sent for one in self.readings)
+        return not self.listed(r)
+
+    def listed(self, r: int) -> bool:
+        """Whether the row's call must have been in one of the last active lists."""
+        start, end = self.starts[r].bounds, self.ends[r].bounds
+        return any(start.received <= one.sent and one.received <= end.sent for one in self.readings)
+
+    def mistaken(self, call_of: list[int | None], waits: list[bool], kept: list[bool]) -> list[tuple[int, int]]:
+        """The rows left over that must be one of the calls left over; not those that wait for the next active list."""
+
+        def far(r: int, c: int) -> Ms | None:
+            call = self.calls[c]
+            out = waits[r] or kept[c] or gap(self.ends[r].bounds, self.end_of_call(call)) > self.tolerance
+            return None if out or not self.listed(r) else distance(self.starts[r].bounds, call.start)
+
+        return mistaken(call_of, len(self.calls), far)
+
+
+def _rank(call: Call) -> int:
+    """Calls that left the active list ended first, so their rows are listed first."""
+    return int(call.gone is None)
 
 
 def _complete(draft: Draft, rows: list[CompletedRow], mark: Mark, window: Window) -> None:
     """Give each of these new rows of the same numbers to the call that it ends, or a whole life."""
     fit = _Fit(draft, rows, mark, window)
-    paired = match(len(rows), len(fit.calls), fit.distance, [0] * len(fit.calls))
+    paired = match(len(rows), len(fit.calls), fit.distance, [_rank(call) for call in fit.calls])
     pairs = [(r, c) for r, c in enumerate(paired.call_of) if c is not None]
-    if any(fit.early(r, c, draft.rules.absence_grace) for r, c in pairs):
-        draft.deferred = True
-        return
-    strained = [c is not None and fit.strained(r, c) for r, c in enumerate(paired.call_of)]
-    calls = blurred(fit.calls, paired.call_ambiguous)
+    early = {paired.row_island[r] for r, c in pairs if fit.early(r, c, draft.rules.absence_grace)}
+    waits = [island in early for island in paired.row_island]
+    kept = [island in early for island in paired.call_island]
+    draft.deferred |= any(waits)
+    draft.awaited.update(call.id for call, flag in zip(fit.calls, kept, strict=True) if flag)
+    call_of = list(paired.call_of)
+    strained = [c is not None and fit.strained(r, c) for r, c in enumerate(call_of)]
+    confusable = [flag and not stays for flag, stays in zip(paired.call_ambiguous, kept, strict=True)]
+    calls = blurred(fit.calls, confusable, paired.call_island)
+    for r, c in fit.mistaken(call_of, waits, kept):
+        call_of[r], calls[c] = c, confused(calls[c], fit.starts[r].bounds)
     draft.put_changed(calls)
     for r, row in enumerate(rows):
-        index = paired.call_of[r]
+        if waits[r]:
+            continue
+        index = call_of[r]
         ambiguous = paired.row_ambiguous[r] or strained[r]
         if index is not None:
             call = msgspec.structs.replace(calls[index], ambiguous=calls[index].ambiguous or ambiguous)
@@ -200,8 +237,9 @@ def _begin(draft: Draft, row: CompletedRow, start: _Estimate, end: _Estimate, *,
 
 def _end(draft: Draft, call: Call, row: CompletedRow, end: _Estimate, window: Window) -> None:
     if call.ended == "absence":
+        changed = _CORRECTABLE if row.rec_file is not None else _CORRECTABLE[:-1]
         call = draft.emit(
-            "call.updated", call, end.bounds, end.guess, Evidence.COMPLETE, **_facts(row, call), changed=_CORRECTABLE
+            "call.updated", call, end.bounds, end.guess, Evidence.COMPLETE, **_facts(row, call), changed=changed
         )
     else:
         if row.disposition == ANSWERED and not call.answered:
@@ -215,7 +253,7 @@ def _end(draft: Draft, call: Call, row: CompletedRow, end: _Estimate, window: Wi
 
 def _remember(draft: Draft, row: CompletedRow, call: Call) -> None:
     hour, print_ = row.start.earliest // HOUR, fingerprint(row)
-    done = Done(call.id, call.sequence, call.ambiguous, *_says(row))
+    done = Done(call.id, call.sequence, call.ambiguous, *_says(row), call.answered or row.disposition == ANSWERED)
     draft.remember(hour, print_, (*draft.remembered(hour, print_), done))
 
 

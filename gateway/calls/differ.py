@@ -62,7 +62,7 @@ def read_completed(
         completed_rows(draft, rows, mark, window)
     for call in draft.gone():
         assert call.gone is not None  # noqa: S101 - what makes it one of the gone
-        if window.sent >= call.gone.received + rules.absence_grace:
+        if call.id not in draft.awaited and window.sent >= call.gone.received + rules.absence_grace:
             middle = (call.gone.sent + call.gone.received) // 2
             ended = draft.emit("call.ended", call, call.gone, middle, Evidence.ABSENCE)
             draft.put(msgspec.structs.replace(ended, ended="absence", ended_seen=window.received))

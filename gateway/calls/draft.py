@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from hashlib import blake2b
 from typing import Any
 
@@ -57,6 +57,7 @@ class Draft:
         self._gone = set(state.gone)
         self._born = 0
         self.deferred = False
+        self.awaited: set[str] = set()  # the calls that a deferred row may end
 
     def put(self, call: Call) -> None:
         """Keep `call` in place of what was known of it."""
@@ -114,9 +115,9 @@ class Draft:
         fresh[print_] = done
         self.parts[done_part(hour)] = fresh
 
-    def forget_hours(self, before: int) -> None:
-        """Drop what is remembered of completed calls that started before the hour `before`."""
-        for hour in [hour for hour in self.state.done if hour < before]:
+    def forget_hours(self, before: int, listed: Set[int]) -> None:
+        """Drop what is remembered of completed calls that started before the hour `before`, unless still `listed`."""
+        for hour in [hour for hour in self.state.done if hour < before and hour not in listed]:
             if self._done is None:
                 self._done = dict(self.state.done)
             del self._done[hour]

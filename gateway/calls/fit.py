@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -18,9 +18,7 @@ def gap(one: Window, other: Window) -> Ms:
 
 def apart(one: Window, other: Window, tolerance: Ms) -> Ms | None:
     """How far the middles of two bounds are apart; None where the bounds are more than `tolerance` apart."""
-    if gap(one, other) > tolerance:
-        return None
-    return abs(one.sent + one.received - other.sent - other.received)
+    return None if gap(one, other) > tolerance else distance(one, other)
 
 
 def unlikely(distance: Ms | None, contradicts: bool) -> Ms | None:
@@ -28,14 +26,52 @@ def unlikely(distance: Ms | None, contradicts: bool) -> Ms | None:
     return distance if distance is None or not contradicts else distance + 1_000_000_000
 
 
-def blurred(calls: Sequence[Call], ambiguous: Sequence[bool]) -> list[Call]:
-    """The calls, with those that could not be told apart marked so: each may be any of them, so each may have begun
-    when any of them did."""
-    confused = [call.start for call, flag in zip(calls, ambiguous, strict=True) if flag]
-    if not confused:
-        return list(calls)
-    start = Window(min(one.sent for one in confused), max(one.received for one in confused))
+def mistaken(call_of: Sequence[int | None], calls: int, far: Callable[[int, int], Ms | None]) -> list[tuple[int, int]]:
+    """Pairs of the rows and calls that were left over, the nearest first.
+
+    `far(row, call)` is None unless the row must have been in an active list in which the call was seen. Such a list is
+    complete, so the row is of one of the calls that were seen then. Where its start fits none of them, a call begun
+    within the bounds of another's start was taken for that one.
+    """
+    rows = [r for r, c in enumerate(call_of) if c is None]
+    left = set(range(calls)).difference(c for c in call_of if c is not None)
+    found: dict[int, int] = {}
+    for _, r, c in sorted((d, r, c) for r in rows for c in left if (d := far(r, c)) is not None):
+        if r not in found and c in left:
+            left.remove(c)
+            found[r] = c
+    return list(found.items())
+
+
+def distance(one: Window, other: Window) -> Ms:
+    """How far the middles of two bounds are apart, doubled."""
+    return abs(one.sent + one.received - other.sent - other.received)
+
+
+def confused(call: Call, start: Window) -> Call:
+    """The call, which may be one that began within `start` as well."""
+    return msgspec.structs.replace(call, start=_span(call.start, start), ambiguous=True)
+
+
+def blurred(calls: Sequence[Call], ambiguous: Sequence[bool], islands: Sequence[int]) -> list[Call]:
+    """The calls, with those that could not be told apart marked so: each may be any of them, so each may have begun,
+    and left the list, when any of its island's did."""
+    starts: dict[int, Window] = {}
+    gone: dict[int, Window] = {}
+    for call, flag, island in zip(calls, ambiguous, islands, strict=True):
+        if flag:
+            starts[island] = _span(starts.get(island, call.start), call.start)
+            if call.gone is not None:
+                gone[island] = _span(gone.get(island, call.gone), call.gone)
     return [
-        msgspec.structs.replace(call, ambiguous=True, start=start) if flag and call.ended != "complete" else call
-        for call, flag in zip(calls, ambiguous, strict=True)
+        msgspec.structs.replace(
+            call, ambiguous=True, start=starts[island], gone=None if call.gone is None else gone[island]
+        )
+        if flag and call.ended != "complete"
+        else call
+        for call, flag, island in zip(calls, ambiguous, islands, strict=True)
     ]
+
+
+def _span(one: Window, other: Window) -> Window:
+    return Window(min(one.sent, other.sent), max(one.received, other.received))

@@ -3,38 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import groupby
+from operator import itemgetter
 
 import msgspec
 
 
 class Matching(msgspec.Struct, frozen=True):
-    """`call_of[row]` is the index of the row's call, or None; the flags tell where another matching was as good."""
+    """`call_of[row]` is the index of the row's call, or None; the flags tell where another matching was as large.
+
+    Rows and calls of different islands have nothing to do with each other: no chain of possible pairs joins them.
+    """
 
     call_of: list[int | None]
     row_ambiguous: list[bool]
     call_ambiguous: list[bool]
+    row_island: list[int]
+    call_island: list[int]
 
 
 def match(rows: int, calls: int, distance: Callable[[int, int], int | None], ranks: Sequence[int]) -> Matching:
     """Pair as many of `rows` with `calls` as can be, one to one, the nearest first.
 
     `distance(row, call)` is None where the two can't be the same call. `ranks`, one a call and ascending, say which
-    calls are paired before others: no pair of theirs is given up for one of a higher rank.
+    calls are paired before others: as many of a rank are paired as can be, whatever that costs those of higher ranks.
+    The flags know nothing of ranks and distances.
     """
     near = [[d if (d := distance(r, c)) is not None else -1 for c in range(calls)] for r in range(rows)]
     if rows == 1 and calls == 1:
-        return Matching([0 if near[0][0] >= 0 else None], [False], [False])
+        paired = near[0][0] >= 0
+        return Matching([0 if paired else None], [False], [False], [0], [0 if paired else 1])
     row_of: list[int | None] = [None] * calls
     call_of: list[int | None] = [None] * rows
-    edges = sorted((ranks[c], near[r][c], r, c) for r in range(rows) for c in range(calls) if near[r][c] >= 0)
-    for _, _, r, c in edges:
-        if call_of[r] is None and row_of[c] is None:
-            call_of[r], row_of[c] = c, r
     links = [[r for r in range(rows) if near[r][c] >= 0] for c in range(calls)]
-    for c in range(calls):
-        if row_of[c] is None:
-            _augment(c, links, call_of, row_of)
-    return Matching(call_of, *_ambiguity(links, call_of, row_of))
+    edges = sorted((ranks[c], near[r][c], r, c) for c in range(calls) for r in links[c])
+    for _, group in groupby(edges, key=itemgetter(0)):
+        pairs = list(group)
+        for _, _, r, c in pairs:
+            if call_of[r] is None and row_of[c] is None:
+                call_of[r], row_of[c] = c, r
+        # Before the next rank takes rows that this one could have.
+        for c in sorted({c for _, _, _, c in pairs}):
+            if row_of[c] is None:
+                _augment(c, links, call_of, row_of)
+    return Matching(call_of, *_ambiguity(links, call_of, row_of), *_islands(links, rows))
 
 
 def _augment(start: int, links: list[list[int]], call_of: list[int | None], row_of: list[int | None]) -> None:
@@ -93,6 +105,31 @@ def _ambiguity(
             if mine is not None:
                 call_flag[mine] = True
     return row_flag, call_flag
+
+
+def _islands(links: list[list[int]], rows: int) -> tuple[list[int], list[int]]:
+    """The number of the island of each row and of each call."""
+    calls_of: list[list[int]] = [[] for _ in range(rows)]
+    for c, linked in enumerate(links):
+        for r in linked:
+            calls_of[r].append(c)
+    row_island, call_island = [-1] * rows, [-1] * len(links)
+    number = 0
+    for root in range(len(links)):
+        queue = [root] if call_island[root] < 0 else []
+        for c in queue:
+            if call_island[c] < 0:
+                call_island[c] = number
+                for r in links[c]:
+                    if row_island[r] < 0:
+                        row_island[r] = number
+                        queue += calls_of[r]
+        number += bool(queue)
+    for r in range(rows):
+        if row_island[r] < 0:
+            row_island[r] = number
+            number += 1
+    return row_island, call_island
 
 
 def _reach(starts: list[int], edges: list[list[int]]) -> set[int]:

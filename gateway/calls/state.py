@@ -60,6 +60,7 @@ class Done(msgspec.Struct, frozen=True, array_like=True, gc=False):
     duration: int
     disposition: str
     recording: int  # a checksum of rec_file, 0 where there was none
+    answered: bool = False  # it was told so, and that stands
 
     def says(self) -> tuple[Ms, int, str, int]:
         """What may be corrected later."""

@@ -25,8 +25,8 @@ async def send_and_follow(config: KafkaConfig, command: Command, timeout: float)
     consumer = AIOKafkaConsumer(
         **client_settings(config, "commands"), isolation_level="read_committed", enable_auto_commit=False
     )
-    await consumer.start()
     try:
+        await consumer.start()
         consumer.assign([partition])
         # Where the results begin must be known before the command is sent.
         await consumer.seek_to_end(partition)
@@ -46,8 +46,8 @@ async def send_and_follow(config: KafkaConfig, command: Command, timeout: float)
 
 async def _send(config: KafkaConfig, topics: Topics, command: Command) -> None:
     producer = AIOKafkaProducer(**client_settings(config, "commands"), acks="all", enable_idempotence=True)
-    await producer.start()
     try:
+        await producer.start()
         await producer.send_and_wait(
             topics.commands.name, key=key_of(command.account), value=msgspec.json.encode(command)
         )

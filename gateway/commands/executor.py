@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 
 import msgspec
 import structlog
@@ -15,16 +16,14 @@ from gateway.commands import metrics
 from gateway.commands.intake import Rejected, read
 from gateway.commands.store import KeptCommand, Phase, command_part, encode, load
 from gateway.contract.commands import Command, CommandResult, CommandStatus
-from gateway.contract.times import Ms, millis, utc
+from gateway.contract.times import Ms, utc
 from gateway.ringcloud import (
     DeadlineExceeded,
-    EnvelopeError,
     Flight,
     Priority,
     RateLimited,
     RingCloud,
     RingCloudError,
-    ServerError,
     TransportError,
 )
 from gateway.ringcloud.limits import ORIGINATE
@@ -83,7 +82,8 @@ class Executor:
                 # Its sender's partitioner is not Kafka's default, or its key is not the account.
                 out.append(Record(self._partition.topic, key_of(command.account), record.value, (), home))
             elif (command.account, command.id) not in self._commands:
-                out += self._step(command, "accepted", KeptCommand("accepted", 0, _now(), msgspec.json.encode(command)))
+                kept = KeptCommand("accepted", 0, _now(), msgspec.json.encode(command), record.offset)
+                out += self._step(command, "accepted", kept)
                 fresh.append(command)
         await self._committer.commit(out, {self._partition: records[-1].offset + 1})
         for command in fresh:
@@ -117,15 +117,24 @@ class Executor:
             return await self._finish(
                 command, "outcome_unknown", message="interrupted while the request was on its way"
             )
-        if self._expired(command):
-            return await self._finish(command, "expired")
+        if command.account not in self._apis:
+            return await self._finish(
+                command, "failed", message=f"account {command.account} is not configured any more"
+            )
         api = self._apis[command.account][0]
-        wait = api.estimate(ORIGINATE) - api.now()
-        if wait > _DELAY_SECONDS:
-            await self._commit(command, "delayed", "accepted", until=_now() + int(wait * 1000))
-        return await self._send(command, api)
+        done = False
+        while not done:
+            if self._expired(command):
+                return await self._finish(command, "expired")
+            wait = api.estimate(ORIGINATE) - api.now()
+            if wait > _DELAY_SECONDS:
+                await self._commit(command, "delayed", "accepted", until=_now() + int(wait * 1000))
+            done = await self._send(command, api)
+        return None
 
-    async def _send(self, command: Command, api: RingCloud) -> None:
+    async def _send(self, command: Command, api: RingCloud) -> bool:
+        """Send it in its turn and write down what became of it. False where it was refused undone and waits on."""
+
         async def before_send() -> None:
             await self._commit(command, None, "sending")
 
@@ -141,36 +150,33 @@ class Executor:
                     flight=flight,
                 )
             except DeadlineExceeded:
-                return await self._finish(command, "expired")
+                await self._finish(command, "expired")
             except RateLimited:
-                # Refused before anything was done; the limiter holds the lane back, and the command waits on.
-                await self._commit(command, "delayed", "accepted", until=_now() + self._wait(api))
-                return await self._execute(command)
-            except (ServerError, EnvelopeError) as error:
-                return await self._finish(command, "outcome_unknown", http_status=error.status, message=error.message)
-            except TransportError as error:
-                if error.maybe_sent:
-                    return await self._finish(command, "outcome_unknown", message=error.message)
-                if attempt == _CONNECT_ATTEMPTS:
-                    return await self._finish(command, "failed", message=f"not sent: {error.message}")
+                # Refused before anything was done; the limiter holds the lane back.
                 await self._commit(command, None, "accepted")
-                await asyncio.sleep(_CONNECT_PAUSE * attempt)
+                return False
             except RingCloudError as error:
-                return await self._finish(command, "failed", http_status=error.status, message=error.message)
+                unsent = isinstance(error, TransportError) and not error.maybe_sent
+                if unsent and attempt < _CONNECT_ATTEMPTS:
+                    await self._commit(command, None, "accepted")
+                    await asyncio.sleep(_CONNECT_PAUSE * attempt)
+                    continue
+                status: CommandStatus = "outcome_unknown" if error.maybe_done else "failed"
+                message = f"not sent: {error.message}" if unsent else error.message
+                await self._finish(command, status, http_status=error.status, message=message)
             else:
-                return await self._finish(command, "succeeded", http_status=200)
-        return None
-
-    def _wait(self, api: RingCloud) -> Ms:
-        return max(0, int((api.estimate(ORIGINATE) - api.now()) * 1000))
+                await self._finish(command, "succeeded", http_status=200)
+            break
+        return True
 
     def _expired(self, command: Command) -> bool:
-        return command.expires_at is not None and millis(command.expires_at) <= _now()
+        return command.expires_at is not None and command.expires_at <= datetime.now(UTC)
 
     def _deadline(self, command: Command, api: RingCloud) -> float | None:
         if command.expires_at is None:
             return None
-        return api.now() + (millis(command.expires_at) - _now()) / 1000
+        # Not by milliseconds since the epoch: a time near the calendar's ends has none in UTC.
+        return api.now() + (command.expires_at - datetime.now(UTC)).total_seconds()
 
     def _check_account(self, command: Command) -> None:
         if command.account not in self._apis:

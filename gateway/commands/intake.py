@@ -40,7 +40,9 @@ def read(value: bytes | None) -> Command:
     if len(value) > MAX_BYTES:
         raise Rejected(f"the record has {len(value)} bytes, a command has {MAX_BYTES} at most")
     try:
-        return _decode(value)
+        command = _decode(value)
+        # A command type that stands alone is decoded without being named; what is dialled must be asked for by name.
+        _decode_named(value)
     except msgspec.ValidationError as error:
         message, field = _locate(str(error))
         raise Rejected(message, field=field, **_known(value)) from None
@@ -48,6 +50,7 @@ def read(value: bytes | None) -> Command:
         raise Rejected(f"not JSON: {error}") from None
     except RecursionError:
         raise Rejected("nested too deeply") from None
+    return command
 
 
 def _known(value: bytes) -> dict[str, Any]:
@@ -77,4 +80,9 @@ def _locate(text: str) -> tuple[str, str | None]:
     return what, field
 
 
+class _Named(msgspec.Struct):
+    type: str
+
+
+_decode_named = msgspec.json.Decoder(_Named).decode
 _decode = msgspec.json.Decoder(Command).decode

@@ -20,6 +20,7 @@ class KeptCommand(msgspec.Struct, frozen=True, array_like=True):
     sequence: int  # of its last result
     at: Ms  # when it came into this phase
     raw: bytes = b""
+    offset: int = 0  # of its record in the shard's command topic: the order in which commands are executed
 
 
 _PREFIX = "command/"
@@ -36,9 +37,9 @@ def encode(kept: KeptCommand) -> bytes:
 
 
 def load(parts: Mapping[str, bytes]) -> dict[str, KeptCommand]:
-    """The commands among an account's parts, by id, the oldest first. Raises msgspec.MsgspecError."""
+    """The commands among an account's parts, by id, in the order in which they came. Raises msgspec.MsgspecError."""
     found = {name.removeprefix(_PREFIX): _decode(raw) for name, raw in parts.items() if name.startswith(_PREFIX)}
-    return dict(sorted(found.items(), key=lambda item: (item[1].at, item[0])))
+    return dict(sorted(found.items(), key=lambda item: item[1].offset))
 
 
 _encode = msgspec.msgpack.Encoder().encode

@@ -13,7 +13,7 @@ CommandId = Annotated[
     msgspec.Meta(
         min_length=1,
         max_length=128,
-        pattern=r"^[A-Za-z0-9_:-]+$",
+        pattern=r"^[A-Za-z0-9_:-]+$(?!\n)",
         description="Chosen by the sender; the same id is executed once",
     ),
 ]
@@ -31,7 +31,7 @@ class Originate(
     id: CommandId
     account: Account
     user: Annotated[str, msgspec.Meta(min_length=1, max_length=64, description="Name of a user with a connected phone")]
-    num: Annotated[str, msgspec.Meta(pattern=r"^\+?[0-9*#]{1,32}$", description="The number to dial")]
+    num: Annotated[str, msgspec.Meta(pattern=r"^\+?[0-9*#]{1,32}$(?!\n)", description="The number to dial")]
     expires_at: Annotated[UtcTime | None, msgspec.Meta(description="Not executed after this")] = None
 
 

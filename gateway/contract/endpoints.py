@@ -11,7 +11,7 @@ from gateway.contract.events import CallEventType
 EndpointId = Annotated[
     str,
     msgspec.Meta(
-        pattern=r"^[a-z0-9_-]{1,64}$",
+        pattern=r"^[a-z0-9_-]{1,64}$(?!\n)",
         description="Part of webhook-id, so without dots (they separate what is signed)",
     ),
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Literal
 
@@ -93,19 +94,28 @@ class ContractError(ValueError):
 def decode_event(headers: list[Header], value: bytes | None) -> CallEvent:
     """The call event in a Kafka record.
 
-    Raises ContractError when a header is missing or the value is not a call event's data.
+    Raises ContractError when a header is missing or wrong, or the value is not a call event's data.
     """
-    given = dict(headers)
+    given: dict[str, bytes | None] = dict(headers)
+    attributes = {name: _text(given, f"ce_{name}") for name in _ATTRIBUTES}
     try:
-        attributes = {name: given[f"ce_{name}"].decode() for name in _ATTRIBUTES}
-    except KeyError as missing:
-        raise ContractError(f"header {missing.args[0]} is missing") from None
+        data = _decode_data(value or b"")
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise ContractError(f"data: {error}") from None
+    try:
+        return msgspec.convert({**attributes, "data": data}, CallEvent)
+    except msgspec.ValidationError as error:
+        raise ContractError(str(error).replace("`$.", "`ce_")) from None
+
+
+def _text(given: Mapping[str, bytes | None], header: str) -> str:
+    raw = given.get(header)  # Kafka's headers may be null
+    if raw is None:
+        raise ContractError(f"header {header} is missing")
+    try:
+        return raw.decode()
     except UnicodeDecodeError as error:
-        raise ContractError(f"a header is not UTF-8: {error.reason}") from None
-    try:
-        return msgspec.convert({**attributes, "data": _decode_data(value or b"")}, CallEvent)
-    except msgspec.MsgspecError as error:
-        raise ContractError(str(error)) from None
+        raise ContractError(f"header {header} is not UTF-8: {error.reason}") from None
 
 
 _ATTRIBUTES = ("specversion", "id", "source", "type", "subject", "time", "sequence")

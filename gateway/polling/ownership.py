@@ -12,7 +12,7 @@ from gateway.config import KafkaConfig
 from gateway.contract.topics import Topics
 from gateway.polling import metrics
 from gateway.polling.shard import Shard, Work
-from gateway.runtime.kafka import client_settings
+from gateway.runtime.kafka import client_settings, stop_consumer
 
 _log = structlog.get_logger(__name__)
 
@@ -44,7 +44,7 @@ class Ownership(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka has
 
     async def run(self) -> None:
         """Be a member of the group until cancelled. What a shard raises beyond Kafka's failures ends this too."""
-        self._failed = asyncio.get_running_loop().create_future()
+        failed = self._failed = asyncio.get_running_loop().create_future()
         consumer = AIOKafkaConsumer(
             **client_settings(self._config, "gateway"),
             group_id=self._group,
@@ -57,26 +57,35 @@ class Ownership(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka has
         )
         self._consumer = consumer
         consumer.subscribe([self._topic], listener=self)
-        await consumer.start()
+        feed: asyncio.Task[None] | None = None
         try:
+            await consumer.start()
             feed = asyncio.create_task(self._feed(consumer))
-            done, _ = await asyncio.wait([feed, self._failed], return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait([feed, failed], return_when=asyncio.FIRST_COMPLETED)
             for one in done:
                 one.result()
         finally:
-            feed.cancel()
-            await asyncio.gather(feed, return_exceptions=True)
+            # Nothing starts any more, whatever the group still decides.
+            self._failed = None
+            failed.cancel()
+            if feed is not None:
+                feed.cancel()
+                await asyncio.gather(feed, return_exceptions=True)
             await self._stop(list(self._shards))
-            await consumer.stop()
+            await stop_consumer(consumer)
 
     async def on_partitions_revoked(self, revoked: list[TopicPartition]) -> None:
         """Stop what was owned before anyone else can own it."""
-        await self._stop([one.partition for one in revoked])
-        self._owned -= {one.partition for one in revoked}
+        numbers = {one.partition for one in revoked}
+        # First of all, so that what was fetched already starts none of them again.
+        self._owned -= numbers
+        await self._stop(list(numbers))
         metrics.SHARDS.set(len(self._owned))
 
     async def on_partitions_assigned(self, assigned: list[TopicPartition]) -> None:
         """Start the shards with accounts. A former owner may have asked RingCloud just now, so a lane rests first."""
+        if self._failed is None:
+            return
         numbers = sorted(one.partition for one in assigned)
         self._owned = frozenset(numbers)
         metrics.SHARDS.set(len(numbers))

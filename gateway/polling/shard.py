@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import structlog
-from aiokafka import AIOKafkaProducer, ConsumerRecord
+from aiokafka import ConsumerRecord
 from aiokafka.errors import KafkaError
 
 from gateway.config import KafkaConfig
@@ -15,13 +15,11 @@ from gateway.contract.topics import Topics
 from gateway.polling.poller import Poller
 from gateway.polling.store import load_shard
 from gateway.runtime.committer import Committer, NotCommitted
-from gateway.runtime.kafka import client_settings
+from gateway.runtime.kafka import transactional_producer
 from gateway.runtime.shards import Handles
 
 _log = structlog.get_logger(__name__)
 
-# A former owner that died with a transaction open holds up readers for this long at most; a new owner ends it at once.
-_TRANSACTION_TIMEOUT_MS = 15_000
 _RESTART_SECONDS = 1.0
 
 
@@ -74,16 +72,9 @@ class Shard:
 
     async def _once(self) -> None:
         topics = Topics(self._config.prefix)
-        producer = AIOKafkaProducer(
-            **client_settings(self._config, f"shard-{self.number}"),
-            # The shard's and no one else's: whoever starts with it fences the owner before (law 7 of the differ).
-            transactional_id=f"{self._config.prefix}-shard-{self.number}",
-            transaction_timeout_ms=_TRANSACTION_TIMEOUT_MS,
-            acks="all",
-            linger_ms=0,
-        )
-        await producer.start()
-        try:
+        name = f"shard-{self.number}"
+        # The id is the shard's and no one else's: whoever starts with it fences the owner before (law 7 of the differ).
+        async with transactional_producer(self._config, name, f"{self._config.prefix}-{name}") as producer:
             kept = await load_shard(self._config, self.number)
             committer = Committer(producer, self._group)
             handles = Handles(self.number, committer, topics, kept)
@@ -95,8 +86,6 @@ class Shard:
                 tasks.create_task(self._accept(commands))
                 for poller in pollers:
                     tasks.create_task(poller.run())
-        finally:
-            await producer.stop()
 
     async def _accept(self, commands: CommandHandler) -> None:
         while True:

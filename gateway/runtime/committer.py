@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from time import perf_counter
 
 import msgspec
 from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.errors import KafkaError
 from aiokafka.structs import RecordMetadata
 from prometheus_client import Histogram
 
@@ -18,6 +20,9 @@ TRANSACTIONS = Histogram(
     "From a transaction's begin to its commit",
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
+
+# Brokers that don't answer an abort for this long abort by themselves, or when the shard's next owner comes.
+_ABORT_SECONDS = 2.0
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -84,8 +89,7 @@ class Committer:
     async def _transaction(self, batch: list[_Waiting]) -> None:
         began = perf_counter()
         try:
-            async with self._producer.transaction():
-                await self._write(batch)
+            await self._commit(batch)
         except BaseException as error:
             for one in batch:
                 _give_up(one, error)
@@ -95,36 +99,49 @@ class Committer:
             if not one.done.done():
                 one.done.set_result(None)
 
+    async def _commit(self, batch: list[_Waiting]) -> None:
+        await self._producer.begin_transaction()
+        try:
+            await self._write(batch)
+        except BaseException:
+            # Left open it would hold up readers until it times out. aiokafka asserts that it is not fenced off.
+            with suppress(KafkaError, TimeoutError, AssertionError):
+                async with asyncio.timeout(_ABORT_SECONDS):
+                    await self._producer.abort_transaction()
+            raise
+        await self._producer.commit_transaction()
+
     async def _write(self, batch: list[_Waiting]) -> None:
         offsets: dict[TopicPartition, int] = {}
         written: list[asyncio.Future[RecordMetadata]] = []
-        try:
-            for one in batch:
-                for record in one.records:
-                    written.append(
-                        await self._producer.send(
-                            record.topic,
-                            value=record.value,
-                            key=record.key,
-                            partition=record.partition,
-                            headers=list(record.headers),
-                        )
-                    )
-                offsets.update(one.offsets)
-            if offsets:
-                await self._producer.send_offsets_to_transaction(offsets, self._group)
-        finally:
-            # A record that the brokers refuse doesn't fail aiokafka's transaction: it would commit the others without it.
-            refused = await asyncio.gather(*written, return_exceptions=True)
-        for one_refused in refused:
-            if isinstance(one_refused, BaseException):
-                raise one_refused
+        for one in batch:
+            for record in one.records:
+                future = await self._producer.send(
+                    record.topic,
+                    value=record.value,
+                    key=record.key,
+                    partition=record.partition,
+                    headers=list(record.headers),
+                )
+                future.add_done_callback(_retrieve)
+                written.append(future)
+            offsets.update(one.offsets)
+        if offsets:
+            await self._producer.send_offsets_to_transaction(offsets, self._group)
+        # A record that the brokers refuse doesn't fail aiokafka's transaction: it would commit the rest without it.
+        await asyncio.gather(*written)
 
     def _fail(self, error: BaseException) -> None:
         self._failed = error
         for one in self._waiting:
             _give_up(one, error)
         self._waiting.clear()
+
+
+def _retrieve(future: asyncio.Future[RecordMetadata]) -> None:
+    """Take note of a record's error: the first one of a batch is raised, and nobody asks for the others."""
+    if not future.cancelled():
+        future.exception()
 
 
 def _give_up(one: _Waiting, error: BaseException) -> None:

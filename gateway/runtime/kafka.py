@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import structlog
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
@@ -22,8 +22,9 @@ _log = structlog.get_logger(__name__)
 _CHECKED = ("cleanup.policy", "retention.ms")
 # A former owner that died with a transaction open holds up readers for this long at most; a new owner ends it at once.
 _TRANSACTION_TIMEOUT_MS = 15_000
-# How long a producer that is done with may wait for brokers that don't answer.
-_STOP_SECONDS = 5.0
+_CREATED_SECONDS = 15.0
+# How long a client that is done with may wait for brokers that don't answer.
+_STOP_SECONDS = 3.0
 
 
 class TopicError(Exception):
@@ -70,9 +71,10 @@ async def _stop(producer: AIOKafkaProducer) -> None:
     except (KafkaError, TimeoutError):
         # Fenced off as it stopped, or without brokers to stop for: its connections are still open.
         await producer.client.close()
-        if sender.sender_task is not None:
+        # Cancelled once, it waits for its requests, which wait for brokers; each time more ends one of them.
+        while sender.sender_task is not None and not sender.sender_task.done():
             sender.sender_task.cancel()
-            await asyncio.gather(sender.sender_task, return_exceptions=True)
+            await asyncio.wait([sender.sender_task], timeout=0.1)
     # A fenced producer's error stands in futures that nobody asks besides the one that raised it.
     waiters = [producer._txn_manager.wait_for_transaction_end()]  # noqa: SLF001
     batches = producer._message_accumulator._batches.values()  # noqa: SLF001
@@ -80,6 +82,16 @@ async def _stop(producer: AIOKafkaProducer) -> None:
     for waiter in waiters:
         if waiter is not None and waiter.done() and not waiter.cancelled():
             waiter.exception()
+
+
+async def stop_consumer(consumer: AIOKafkaConsumer) -> None:
+    """Stop a consumer and leave its group, or end within seconds where the brokers don't answer."""
+    try:
+        async with asyncio.timeout(_STOP_SECONDS):
+            await consumer.stop()
+    except TimeoutError:
+        # aiokafka itself would go on asking for the group's coordinator until there is one.
+        await consumer._client.close()  # noqa: SLF001 - stop() does nothing when called again
 
 
 async def ensure_topics(config: KafkaConfig) -> None:
@@ -95,16 +107,25 @@ async def ensure_topics(config: KafkaConfig) -> None:
         # Asking for a topic by name would create it, with one partition, where the brokers create topics by themselves.
         names = set(await admin.list_topics())
         await _create(admin, config, [topic for topic in topics if topic.name not in names])
-        present = [topic for topic in topics if topic.name in names]
-        described = await admin.describe_topics([topic.name for topic in present]) if present else []
-        there = {one["topic"]: len(one["partitions"]) for one in described}
-        for topic in present:
+        # Those just created too: another service may have created them in between, by another configuration.
+        there = await _widths(admin, [topic.name for topic in topics])
+        for topic in topics:
             if there[topic.name] != width_of(topic, config):
                 raise TopicError(
                     f"{topic.name}: has {there[topic.name]} partitions, kafka.{topic.width} says {width_of(topic, config)}"
                 )
-        if present:
-            await _check_settings(admin, present)
+        await _check_settings(admin, topics)
+    finally:
+        await admin.close()
+
+
+async def delete_topics(config: KafkaConfig) -> None:
+    """Delete every topic of the gateway, as far as it is there. Raises KafkaError."""
+    admin = AIOKafkaAdminClient(**client_settings(config, "admin"))
+    await admin.start()
+    try:
+        there = set(await admin.list_topics())
+        await admin.delete_topics([topic.name for topic in Topics(config.prefix).all() if topic.name in there])
     finally:
         await admin.close()
 
@@ -123,6 +144,19 @@ async def _create(admin: AIOKafkaAdminClient, config: KafkaConfig, topics: list[
         if code and code != TopicAlreadyExistsError.errno:
             error: type[KafkaError] = for_code(code)
             raise TopicError(f"{name}: could not be created: {error.__name__}: {reason[0] if reason else ''}")
+
+
+async def _widths(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, int]:
+    """How many partitions each topic has; brokers may learn a moment late of a topic that was created."""
+    deadline = asyncio.get_running_loop().time() + _CREATED_SECONDS
+    while True:
+        described = await admin.describe_topics(names)
+        unknown = [one["topic"] for one in described if one["error_code"]]
+        if not unknown:
+            return {one["topic"]: len(one["partitions"]) for one in described}
+        if asyncio.get_running_loop().time() > deadline:
+            raise TopicError(f"{unknown[0]}: was created, but the brokers don't know it yet")
+        await asyncio.sleep(0.1)
 
 
 async def _check_settings(admin: AIOKafkaAdminClient, topics: list[Topic]) -> None:

@@ -8,12 +8,12 @@ from itertools import pairwise
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from model import ModelPbx, True_
 
 from gateway.calls.differ import Rules, Window, first_state, read_active, read_completed
 from gateway.calls.state import AccountState, encode, load
 from gateway.contract.events import CallEvent
 from gateway.contract.times import millis
+from tests.unit.calls.model import ModelPbx, True_
 
 BEGIN = 1_700_000_000_000
 INTERVAL = 5_000

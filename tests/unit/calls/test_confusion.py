@@ -1,0 +1,138 @@
+"""Calls of the same numbers that are hard to tell apart: their count stays right, and what could be wrong says so."""
+
+from __future__ import annotations
+
+from tests.unit.calls.watched import GRACE, Watched, bounds, done, live, types
+
+
+def test_a_redial_within_the_bounds_of_the_first_start_makes_two_calls_not_three() -> None:
+    """The first rang from 0.2 to 0.5; the second, from 1.3 on, looks like it in the next list and not in the one after."""
+    account = Watched()
+    account.active(0.3, live(0))
+    account.completed(1.2, done(0.2, 0.5, "NO ANSWER"))
+    account.active(5.3, live(4))
+    account.completed(6.2, done(0.2, 0.5, "NO ANSWER"))
+    account.active(10.6, live(9))
+    account.active(20)
+    account.completed(21, done(0.2, 0.5, "NO ANSWER"), done(1.3, 15.4))
+    account.completed(60, done(0.2, 0.5, "NO ANSWER"), done(1.3, 15.4))
+    assert types(account.events) == ["started", "started", "ended", "answered", "ended"]
+    assert account.state.live() == 0
+    assert account.events[-1].data.ambiguous
+
+
+def test_what_was_in_the_last_list_goes_on_though_its_start_does_not_fit() -> None:
+    account = Watched()
+    account.active(10, live(4))
+    # The list of 10 was complete: what is 20 s old at 15 was in it, and only one call was.
+    assert account.active(15, live(20)) == []
+    (call,) = account.state.calls.values()
+    assert call.ambiguous
+    account.active(25)
+    account.completed(26, done(-5, 22))
+    assert types(account.events) == ["started", "answered", "ended"]
+
+
+def test_a_row_that_must_have_been_listed_is_of_a_listed_call_though_its_start_does_not_fit() -> None:
+    account = Watched()
+    account.active(10, live(4))
+    account.active(20)
+    answered, ended = account.completed(21, done(2, 18))
+    assert types([answered, ended]) == ["answered", "ended"]
+    assert ended.data.ambiguous
+    assert account.state.live() == 0
+
+
+def test_a_row_of_a_call_that_was_not_listed_is_none_of_a_listed_one() -> None:
+    account = Watched()
+    account.active(10, live(4))
+    account.active(20)
+    events = account.completed(21, done(11.5, 18, "BUSY"))
+    assert types(events) == ["started", "ended"]
+    assert account.state.live() == 1
+
+
+def test_a_call_that_goes_on_is_not_taken_for_one_that_ended() -> None:
+    """A row that an ended call of about the same start could have is the live one's, if that was in the last list."""
+    account = Watched()
+    account.active(0.3, live(0))
+    account.active(5.3, live(4))
+    account.completed(6.2, done(0.2, 0.5, "NO ANSWER"), done(1.9, 4, "BUSY", src="101"))
+    account.active(10.6, live(9))
+    assert account.state.live() == 1
+    assert not account.state.gone
+
+
+def test_of_twins_the_one_that_left_the_list_ended_first() -> None:
+    account = Watched()
+    account.active(4, live(3), live(3))
+    account.active(9.6, live(9))
+    (gone,) = account.state.gone
+    # By its bounds it could be either's row; the other is still in the list.
+    *_, ended = account.completed(10, done(0.5, 9.1))
+    assert ended.type == "call.ended"
+    assert ended.subject == gone
+    account.active(20)
+    account.completed(21, done(0.5, 9.1), done(0.5, 11))
+    assert types(account.events).count("started") == types(account.events).count("ended") == 2
+
+
+def test_a_row_that_waits_holds_up_no_other_of_its_numbers() -> None:
+    account = Watched()
+    account.active(10, live(4))
+    account.active(60)
+    account.active(65, live(1))
+    # The second may be over, or this may be a short call beside it; the first has nothing to do with that.
+    assert types(account.completed(66, done(6, 50), done(63.2, 65.9))) == ["answered", "ended"]
+    assert account.diff.deferred
+    account.active(70)
+    assert types(account.completed(71, done(6, 50), done(63.2, 65.9))) == ["answered", "ended"]
+    assert not account.diff.deferred
+
+
+def test_a_call_whose_row_may_wait_does_not_end_by_absence() -> None:
+    """With a tolerance the second's row could be the first's too, and it waits for the next active list."""
+    account = Watched(tolerance=10_000)
+    account.active(10, live(4))
+    account.active(15)
+    account.active(25, live(6))
+    rows = [done(6, 12, "BUSY"), done(18.5, 25.9, "BUSY")]
+    assert account.completed(16 + GRACE, *rows) == []
+    assert account.diff.deferred
+    account.active(50)
+    account.completed(51, *rows)
+    assert types(account.events) == ["started", "started", "ended", "ended"]
+    assert {event.data.disposition for event in account.events[2:]} == {"BUSY"}
+
+
+def test_twins_are_not_blurred_with_others_of_their_numbers() -> None:
+    account = Watched()
+    account.active(10, live(4), live(4))
+    account.active(500, live(494), live(494), live(3), live(3))
+    account.active(505, live(499), live(8))
+    calls = account.state.calls.values()
+    assert [call.ambiguous for call in calls] == [True] * 4
+    assert all(call.start.received - call.start.sent < 10_000 for call in calls)
+
+
+def test_bounds_of_a_confused_call_s_later_events_hold() -> None:
+    account = Watched()
+    account.active(10, live(4))
+    account.active(15, live(20))
+    account.active(25)
+    answered, ended = account.completed(26, done(-5, 22))
+    assert bounds(answered)[0] <= -5
+    assert bounds(ended)[0] <= 22 <= bounds(ended)[1]
+
+
+def test_twins_that_both_left_the_list_may_each_have_ended_when_the_other_did() -> None:
+    account = Watched()
+    account.active(4.9, live(4), live(4))
+    account.active(10, live(9))
+    account.active(15)
+    # By its bounds it may be either's, whichever of them it is given to.
+    assert types(account.completed(19, done(0.5, 10))) == ["answered", "ended"]
+    assert types(account.completed(24, done(0.5, 10), done(0.5, 13))) == ["answered", "ended"]
+    account.completed(60, done(0.5, 10), done(0.5, 13))
+    assert types(account.events) == ["started", "started", "answered", "ended", "answered", "ended"]
+    assert all(event.data.ambiguous for event in account.events[2:])

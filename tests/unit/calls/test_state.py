@@ -1,0 +1,229 @@
+"""State in its parts: kept and loaded, written only where changed, bounded."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.calls.clocks import Skew
+from gateway.calls.snapshots import Window
+from gateway.calls.state import (
+    HOUR,
+    REMEMBERED_HOURS,
+    AccountState,
+    Call,
+    Done,
+    Mark,
+    checksum,
+    encode,
+    fingerprint,
+    live_part,
+    load,
+)
+from tests.unit.calls.model import Completed, Wall
+from tests.unit.calls.watched import GRACE, Watched, done, live, ms
+
+moments = st.integers(0, 2**45)
+sequences = st.integers(0, 10_000)
+numbers = st.sampled_from(["101", "202", "", "+7 495", "Анна"])
+windows = st.builds(Window, sent=moments, received=moments)
+marks = st.builds(
+    Mark,
+    since=moments,
+    skew=st.builds(Skew, low=st.integers(-(2**31), 0), high=st.integers(0, 2**31), at=moments),
+    active=st.none() | windows,
+    completed=st.none() | windows,
+    before=st.none() | windows,
+)
+calls = st.builds(
+    Call,
+    id=st.text("0123456789ABCDEFGHJKMNPQRSTVWXYZ", min_size=26, max_size=26),
+    src=numbers,
+    dst=numbers,
+    start=windows,
+    sequence=sequences,
+    time=moments,
+    answered=st.booleans(),
+    ringing=st.booleans(),
+    ambiguous=st.booleans(),
+    gone=st.none() | windows,
+    ended=st.sampled_from([None, "complete", "absence"]),
+    ended_seen=moments,
+)
+dones = st.builds(
+    Done,
+    call_id=st.text(max_size=26),
+    sequence=sequences,
+    ambiguous=st.booleans(),
+    end=moments,
+    duration=st.integers(0, 10**6),
+    disposition=st.text(max_size=10),
+    recording=st.integers(0, 2**32 - 1),
+    answered=st.booleans(),
+)
+hours = st.dictionaries(st.integers(0, 2**63 - 1), st.lists(dones, min_size=1, max_size=2).map(tuple), max_size=2)
+
+
+@given(marks, st.lists(calls, unique_by=lambda call: call.id, max_size=5), st.dictionaries(st.integers(0), hours))
+def test_what_was_kept_is_loaded_again(
+    mark: Mark, known: list[Call], done: dict[int, dict[int, tuple[Done, ...]]]
+) -> None:
+    parts = {"mark": encode(mark)}
+    parts |= {live_part(call.id): encode(call) for call in known}
+    parts |= {f"done/{hour}": encode(part) for hour, part in done.items()}
+    state = load([(name, raw) for name, raw in parts.items() if raw is not None])
+    assert state is not None
+    assert state.mark == mark
+    assert state.calls == {call.id: call for call in known}
+    assert state.done == done
+    assert {one for ids in state.by_numbers.values() for one in ids} == {call.id for call in known}
+    for call in known:
+        assert call.id in state.by_numbers[call.src, call.dst]
+        assert (call.id in state.gone) == (call.gone is not None and call.ended is None)
+    assert state.live() == sum(call.ended is None for call in known)
+
+
+def test_a_removed_part_is_a_tombstone() -> None:
+    assert encode(None) is None
+
+
+def test_without_a_watermark_there_is_no_state() -> None:
+    assert load([]) is None
+
+
+def test_parts_of_other_owners_are_ignored() -> None:
+    account = Watched()
+    account.active(10, live(4))
+    assert load([*account.kept.items(), ("command/abc", b"\xff"), ("later", b"")]) == load(account.kept.items())
+
+
+def test_bytes_that_are_no_part_are_told() -> None:
+    with pytest.raises(msgspec.MsgspecError):
+        load([("mark", b"\xff")])
+
+
+def test_parts_kept_before_answers_were_remembered_are_read() -> None:
+    mark = encode(Mark(since=1, skew=Skew(-1, 1, 1)))
+    assert mark is not None
+    old = msgspec.msgpack.encode({5: [["C", 3, False, 9, 8, "ANSWERED", 0]]})
+    state = load([("mark", mark), ("done/1", old)])
+    assert state is not None
+    assert state.done[1][5] == (Done("C", 3, False, 9, 8, "ANSWERED", 0),)
+
+
+def test_a_fingerprint_is_the_same_in_every_process() -> None:
+    assert fingerprint(done(6, 18)) == 5_200_451_600_509_736_256
+    assert checksum("/r/1.wav") == 2_162_909_299
+    assert checksum(None) == 0
+
+
+def test_a_fingerprint_outlives_what_may_be_corrected() -> None:
+    assert fingerprint(done(6, 18)) == fingerprint(done(6, 25, "BUSY", rec_file="/r/1.wav"))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        done(7, 18),
+        done(6, 18, src="102"),
+        done(6, 18, dst="203"),
+        done(6, 18, src="202", dst="101"),
+        dataclasses.replace(done(6, 18), direction="outgoing"),
+    ],
+)
+def test_a_fingerprint_tells_calls_apart(other: Completed) -> None:
+    assert fingerprint(done(6, 18)) != fingerprint(other)
+
+
+def test_only_what_changed_is_written() -> None:
+    account = Watched()
+    account.active(10, live(4, "ringing"), live(4, "ringing", src="300"))
+    first, second = account.state.calls
+    assert set(account.diff.parts) == {"mark", f"live/{first}", f"live/{second}"}
+
+    account.active(15, live(9, "ringing"), live(9, "ringing", src="300"))
+    assert account.diff.parts == {}
+    account.active(20, live(14, "answered"), live(14, "ringing", src="300"))
+    assert set(account.diff.parts) == {"mark", f"live/{first}"}
+    account.completed(22)
+    assert account.diff.parts == {}
+
+    account.active(25, live(19, "ringing", src="300"))
+    assert set(account.diff.parts) == {"mark", f"live/{first}"}
+    account.completed(27, done(6, 23))
+    assert set(account.diff.parts) == {"mark", f"live/{first}", f"done/{ms(6) // HOUR}"}
+
+
+def test_the_first_reading_of_an_idle_account_is_written() -> None:
+    account = Watched()
+    account.active(10)
+    assert set(account.diff.parts) == {"mark"}
+    account.active(15)
+    account.completed(16)
+    assert account.diff.parts == {}
+
+
+def test_a_completed_row_seen_again_writes_nothing() -> None:
+    account = Watched()
+    account.completed(10, done(2, 7))
+    account.completed(15, done(2, 7))
+    assert account.diff.parts == {}
+
+
+def test_the_state_before_a_diff_is_left_as_it_was() -> None:
+    account = Watched()
+    account.active(10, live(4))
+    account.completed(11, done(2, 7, src="300"))
+    before = account.state
+    copy = AccountState(before.mark, dict(before.calls), dict(before.done), dict(before.by_numbers), before.gone)
+    account.active(15, live(2, src="400"))
+    account.completed(16, done(2, 7, src="300", rec_file="/r"), done(6, 14), done(7, 9, src="500"))
+    assert before == copy
+
+
+def test_an_ended_call_is_forgotten_after_two_minutes() -> None:
+    account = Watched()
+    account.active(10, live(4))
+    account.active(20)
+    account.completed(21, done(6, 18))
+    (call,) = account.state.calls
+    account.active(141)
+    assert call in account.state.calls
+    account.active(142)
+    assert account.state.calls == {}
+    assert account.state.by_numbers == {}
+    assert account.diff.parts[f"live/{call}"] is None
+    assert f"live/{call}" not in account.kept
+
+
+def test_a_call_ended_by_absence_is_forgotten_after_a_week() -> None:
+    account = Watched()
+    account.active(10, live(4))
+    account.active(20)
+    account.completed(21 + GRACE)
+    account.active(6.9 * 86_400)
+    assert len(account.state.calls) == 1
+    account.active(7.1 * 86_400)
+    assert account.state.calls == {}
+
+
+def test_hours_of_completed_rows_are_forgotten_once_no_list_has_them() -> None:
+    account = Watched()
+    account.completed(10, done(2, 7))
+    hour = ms(2) // HOUR
+    later = REMEMBERED_HOURS * 3_600.0
+    account.completed(later - 3_600)
+    assert hour in account.state.done
+    account.completed(later + 3_600)
+    assert account.state.done == {}
+    assert account.diff.parts[f"done/{hour}"] is None
+    assert f"done/{hour}" not in account.kept
+
+
+def test_a_time_of_the_hour_that_comes_twice_has_one_fingerprint() -> None:
+    first = Completed("1", "2", "incoming", Wall(0, 3_600_000), Wall(5, 5), 1, "BUSY")
+    assert fingerprint(first) == fingerprint(Completed("1", "2", "incoming", Wall(0, 0), Wall(5, 5), 1, "BUSY"))
