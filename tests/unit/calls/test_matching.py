@@ -8,7 +8,7 @@ import msgspec
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from gateway.calls.fit import blurred
+from gateway.calls.fit import blurred, mistaken
 from gateway.calls.matching import match
 from gateway.calls.snapshots import Window
 from gateway.calls.state import Call
@@ -146,3 +146,26 @@ def test_a_call_whose_row_is_known_stays_as_it_is() -> None:
     first, second = blurred(calls, [True, True], [0, 0])
     assert first.start == Window(5, 30)
     assert second == calls[1]
+
+
+@given(cases())
+def test_islands_are_what_chains_of_possible_pairs_join(case: Case) -> None:
+    matching = match(len(case.near), len(case.ranks), case.distance, case.ranks)
+    joined = {("row", r): {("row", r)} for r in range(len(case.near))}
+    joined |= {("call", c): {("call", c)} for c in range(len(case.ranks))}
+    for r, near in enumerate(case.near):
+        for c, far in enumerate(near):
+            if far is not None and joined["row", r] is not joined["call", c]:
+                both = joined["row", r] | joined["call", c]
+                joined |= dict.fromkeys(both, both)
+    island = {("row", r): number for r, number in enumerate(matching.row_island)}
+    island |= {("call", c): number for c, number in enumerate(matching.call_island)}
+    for one, members in joined.items():
+        assert members == {other for other in island if island[other] == island[one]}
+
+
+def test_what_is_left_over_is_paired_the_nearest_first() -> None:
+    far = {(1, 1): 5, (1, 2): 3, (3, 2): 4, (0, 1): 0}
+    assert mistaken([0, None, None, None], 3, lambda r, c: far.get((r, c))) == [(1, 2)]
+    assert mistaken([0, None, None, None], 3, lambda r, c: far.get((r, c)) if r != 1 else None) == [(3, 2)]
+    assert mistaken([None], 1, lambda r, c: None) == []
