@@ -131,6 +131,7 @@ def originate(
 ) -> None:
     """Call NUM for USER, and follow what becomes of it. Exits 0 when RingCloud took it."""
     from gateway.contract.commands import Originate
+    from gateway.contract.faults import fault
 
     given = {
         "type": "call.originate",
@@ -144,7 +145,7 @@ def originate(
     try:
         command = msgspec.convert(given, Originate)
     except msgspec.ValidationError as error:
-        raise click.UsageError(str(error).replace("`$.", "`")) from None
+        raise click.UsageError(": ".join(fault(error))) from None
     loaded = _load(config)
     try:
         last = asyncio.run(_follow(loaded, command, timeout))

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from gateway.contract.endpoints import Endpoint
+from gateway.contract.faults import fault
 
 _REFERENCE = r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:[^\x00]+)$(?!\n)"
 SecretRef = Annotated[str, msgspec.Meta(pattern=_REFERENCE)]
@@ -121,8 +122,7 @@ def load(path: Path) -> Config:
     try:
         config = msgspec.toml.decode(raw, type=Config)
     except msgspec.ValidationError as error:
-        field, reason = _locate(str(error))
-        raise ConfigError(path, field, reason) from None
+        raise ConfigError(path, *fault(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ConfigError(path, "", f"not TOML: {error}") from None
     _check(path, config)
@@ -185,20 +185,3 @@ def _no_twins(path: Path, field: str, ids: list[Any]) -> None:
         if one in seen:
             raise ConfigError(path, f"{field}[{at}].id", f"{one!r} is already the id of {field}[{seen[one]}]")
         seen[one] = at
-
-
-def _locate(message: str) -> tuple[str, str]:
-    """Split msgspec's "what - at `$.where`" into where and what."""
-    found = re.fullmatch(r"(?P<what>.*?)(?: - at `(?P<where>[^`]*)`)?", message, re.DOTALL)
-    assert found is not None  # noqa: S101 - the pattern matches any text
-    what = found["what"]
-    if "matching regex" in what and "env:" in what:
-        what = "must be env:NAME or file:PATH"
-    where = (found["where"] or "$").removeprefix("$").lstrip(".")
-    unknown = re.search(r"unknown field `([^`]+)`", what)
-    missing = re.search(r"missing required field `([^`]+)`", what)
-    inner = unknown or missing
-    if inner:
-        where = f"{where}.{inner[1]}".lstrip(".")
-        return where, "unknown setting" if unknown else "is missing"
-    return where, what

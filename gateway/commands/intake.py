@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from gateway.contract.commands import Command
+from gateway.contract.faults import fault
 
 # Larger than any command can be; what is larger is not even decoded.
 MAX_BYTES = 64 * 1024
@@ -44,8 +45,8 @@ def read(value: bytes | None) -> Command:
         # A command type that stands alone is decoded without being named; what is dialled must be asked for by name.
         _decode_named(value)
     except msgspec.ValidationError as error:
-        message, field = _locate(str(error))
-        raise Rejected(message, field=field, **_known(value)) from None
+        field, message = fault(error)
+        raise Rejected(message, field=field or None, **_known(value)) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Rejected(f"not JSON: {error}") from None
     except RecursionError:
@@ -67,17 +68,6 @@ def _known(value: bytes) -> dict[str, Any]:
         "account": account if isinstance(account, int) and not isinstance(account, bool) else None,
         "type_": type_ if isinstance(type_, str) and len(type_) <= 64 else None,
     }
-
-
-def _locate(text: str) -> tuple[str, str | None]:
-    what, _, where = text.partition(" - at `")
-    field = where.removesuffix("`").removeprefix("$").lstrip(".") or None
-    named = re.search(r"(?:missing required|unknown) field `([^`]+)`", what)
-    if named:
-        return what, named[1]
-    if what.startswith("Invalid value '"):
-        return f"no such command: {what.removeprefix('Invalid value ')}", field or "type"
-    return what, field
 
 
 class _Named(msgspec.Struct):

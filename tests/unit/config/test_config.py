@@ -60,7 +60,7 @@ def test_a_whole_file_is_read(path: Path) -> None:
 )
 def test_an_unknown_setting_is_named(path: Path, text: str, field: str) -> None:
     error = error_of(path, text)
-    assert str(error) == f"{path}: {field}: unknown setting"
+    assert str(error) == f"{path}: {field}: is not known"
     assert error.field == field
 
 

@@ -1,0 +1,39 @@
+"""Says what is wrong with a document that does not fit a struct: the field, and the reason in words for people."""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+# What a document says is repeated in errors only up to here: it may be long.
+_LONGEST = 200
+_FORMS = (
+    ("^(env:", "must be env:NAME or file:PATH"),
+    ("^https?://", "must be an http:// or https:// URL"),
+    ("^[^:]*:[0-9]", "must be HOST:PORT or :PORT"),
+    (r"^\+?[0-9*#]", "must be a number to dial: up to 32 digits, * and #, with a + before them at most"),
+    ("^[a-z0-9_-]", "must be 1 to 64 lower-case letters, digits, _ and -"),
+    ("^[A-Za-z0-9_:-]", "must be letters, digits, _, : and -"),
+    ("^[A-Za-z0-9._-]", "must be letters, digits, ., _ and -"),
+)
+
+
+def fault(error: msgspec.ValidationError) -> tuple[str, str]:
+    """The field (`accounts[0].id`; empty for the document as a whole) and what is wrong with it.
+
+    The text never repeats a value but one that was to name a kind of thing.
+    """
+    what, _, where = str(error).rpartition(" - at `")
+    if not what:
+        what, where = str(error), ""
+    field = where.removesuffix("`").removeprefix("$").lstrip(".")
+    named = re.search(r"(missing required|unknown) field `([^`]*)`", what)
+    if named:
+        inner = f"{field}.{named[2][:_LONGEST]}".lstrip(".")
+        return inner, "is missing" if named[1].startswith("missing") else "is not known"
+    if "matching regex" in what:
+        what = next((words for start, words in _FORMS if f"regex '{start}" in what), "has a wrong form")
+    if what.startswith("Invalid value '"):
+        what = f"there is no {what.removeprefix('Invalid value ')}"
+    return field, what[:_LONGEST]
