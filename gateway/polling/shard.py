@@ -8,7 +8,7 @@ from typing import Protocol
 
 import structlog
 from aiokafka import ConsumerRecord
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, ProducerFenced
 
 from gateway.config import KafkaConfig
 from gateway.contract.topics import Topics
@@ -64,11 +64,17 @@ class Shard:
     async def run(self) -> None:
         """Own the shard until cancelled."""
         while True:
+            pause = _RESTART_SECONDS
             try:
                 await self._once()
             except* (NotCommitted, KafkaError, OSError, TimeoutError) as group:
-                self._log.warning("shard starts anew", errors=[repr(error) for error in _leaves(group)])
-            await asyncio.sleep(_RESTART_SECONDS)
+                errors = _leaves(group)
+                if any(isinstance(error.__cause__ or error, ProducerFenced) for error in errors):
+                    # Another process took the shard, by right or having slept through losing it. Within a session's
+                    # timeout the group tells which of the two stays; to begin at once would fence the rightful owner.
+                    pause = self._config.session_timeout
+                self._log.warning("shard starts anew", seconds=pause, errors=[repr(error) for error in errors])
+            await asyncio.sleep(pause)
 
     async def _once(self) -> None:
         topics = Topics(self._config.prefix)

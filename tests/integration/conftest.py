@@ -65,3 +65,21 @@ def prefix(request: pytest.FixtureRequest) -> str:
     """A string no other test has, to begin names of topics, groups and transactional ids with."""
     name = re.sub(r"\W+", "-", request.node.originalname or request.node.name)[:40]
     return f"{name}-{uuid.uuid4().hex[:8]}."
+
+
+@pytest.fixture(scope="session")
+def brokers(request: pytest.FixtureRequest) -> dict[str, Broker]:
+    """The shared brokers by name, as far as this run's tests need them and they can run here: for scenarios on both at once."""
+    found: dict[str, Broker] = {"embedded": request.getfixturevalue("embedded_broker")}
+    if any(item.get_closest_marker("kafka") for item in request.session.items) and apache_kafka_available() is None:
+        found["kafka"] = request.getfixturevalue("apache_kafka")
+    return found
+
+
+@pytest.fixture(params=["embedded", pytest.param("kafka", marks=pytest.mark.kafka)])
+def broker_name(request: pytest.FixtureRequest) -> str:
+    """Each of the two brokers' names in turn, to look up what a scenario gave on it."""
+    if request.param == "kafka":
+        need_apache_kafka()
+    name: str = request.param
+    return name
