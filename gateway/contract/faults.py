@@ -8,11 +8,12 @@ import msgspec
 
 # What a document says is repeated in errors only up to here: it may be long.
 _LONGEST = 200
+# Part of a pattern, as msgspec repeats it, and what it asks for.
 _FORMS = (
     ("^(env:", "must be env:NAME or file:PATH"),
     ("^https?://", "must be an http:// or https:// URL"),
     ("^[^:]*:[0-9]", "must be HOST:PORT or :PORT"),
-    (r"^\+?[0-9*#]", "must be a number to dial: up to 32 digits, * and #, with a + before them at most"),
+    ("[0-9*#]{1,32}", "must be a number to dial: up to 32 digits, * and #, with a + before them at most"),
     ("^[a-z0-9_-]", "must be 1 to 64 lower-case letters, digits, _ and -"),
     ("^[A-Za-z0-9_:-]", "must be letters, digits, _, : and -"),
     ("^[A-Za-z0-9._-]", "must be letters, digits, ., _ and -"),
@@ -33,7 +34,7 @@ def fault(error: msgspec.ValidationError) -> tuple[str, str]:
         inner = f"{field}.{named[2][:_LONGEST]}".lstrip(".")
         return inner, "is missing" if named[1].startswith("missing") else "is not known"
     if "matching regex" in what:
-        what = next((words for start, words in _FORMS if f"regex '{start}" in what), "has a wrong form")
+        what = next((words for part, words in _FORMS if part in what), "has a wrong form")
     if what.startswith("Invalid value '"):
         what = f"there is no {what.removeprefix('Invalid value ')}"
     return field, what[:_LONGEST]

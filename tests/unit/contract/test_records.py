@@ -14,6 +14,7 @@ from gateway.contract.commands import FINAL_STATUSES, CommandResult, CommandStat
 from gateway.contract.deliveries import RETRY_DELAYS, Delivery, delivery_id
 from gateway.contract.endpoints import Endpoint
 from gateway.contract.events import CALL_EVENT_TYPES, CallEvent
+from gateway.contract.faults import fault
 from gateway.contract.times import utc
 from tests.unit.contract.events import call_events
 
@@ -145,3 +146,28 @@ def test_an_endpoint_s_filters_both_count() -> None:
     assert endpoint.matches("call.ended", 2)
     assert not endpoint.matches("call.ended", 3)
     assert not endpoint.matches("call.started", 2)
+
+
+@pytest.mark.parametrize(
+    ("type_", "changes", "field", "words"),
+    [
+        (Originate, {"num": "7-495"}, "num", "must be a number to dial"),
+        (Originate, {"id": "a.b"}, "id", "must be letters, digits"),
+        (Endpoint, {"id": "CRM"}, "id", "must be 1 to 64 lower-case letters"),
+        (Endpoint, {"url": "ftp://x"}, "url", "must be an http"),
+        (Endpoint, {"urls": []}, "urls", "is not known"),
+    ],
+)
+def test_what_is_wrong_with_a_field_is_said_in_words(
+    type_: type[msgspec.Struct], changes: dict[str, object], field: str, words: str
+) -> None:
+    right: dict[type[msgspec.Struct], dict[str, object]] = {
+        Originate: {"type": "call.originate", "id": "a", "account": 1, "user": "u", "num": "1"},
+        Endpoint: {"id": "crm", "url": "https://crm.example.com", "secrets": ["env:S"]},
+    }
+    with pytest.raises(msgspec.ValidationError) as raised:
+        msgspec.convert({**right[type_], **changes}, type_)
+    found, reason = fault(raised.value)
+    assert found == field
+    assert words in reason
+    assert "regex" not in reason
