@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
 import signal
 import sys
+import threading
 import uuid
 from collections.abc import Coroutine
 from datetime import UTC, datetime, timedelta
@@ -180,11 +183,18 @@ def _load(path: Path) -> Config:
 
 def _serve(service: Coroutine[Any, Any, None]) -> None:
     """Run a service until SIGTERM or SIGINT, or until it fails: then say why and exit 1."""
+    status = 0
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_until_told(service))
     except* (ConfigError, TopicError, MetricsError, KafkaError) as group:
-        raise click.ClickException("; ".join(_reasons(group))) from None
+        click.ClickException("; ".join(_reasons(group))).show()
+        status = 1
+    if any(not thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread()):
+        # Faust's consumer waits in a thread of its own for brokers that are away; all that can be kept is kept.
+        logging.shutdown()
+        os._exit(status)
+    sys.exit(status)
 
 
 async def _until_told(service: Coroutine[Any, Any, None]) -> None:

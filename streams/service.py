@@ -28,6 +28,8 @@ _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 # Seconds that events already taken get to be written at a stop.
 _DRAIN = 3.0
+# Seconds for Faust to commit and leave its group; without brokers it would try for good.
+_FAUST_STOP = 5.0
 
 
 async def run_streams(
@@ -135,7 +137,10 @@ class FanOutService:
             if not await self._fan_out.drained(_DRAIN):
                 _log.warning("some call events will be expanded again after the next start")
         try:
-            await self._app.stop()
+            async with asyncio.timeout(_FAUST_STOP):
+                await self._app.stop()
+        except TimeoutError:
+            _log.warning("Faust did not stop: some call events will be expanded again after the next start")
         finally:
             if self._settling is not None:
                 self._settling.cancel()
