@@ -16,11 +16,13 @@ from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 from gateway.config import KafkaConfig
 from gateway.contract.topics import Topic, Topics
 from gateway.runtime.connections import mend_connections
+from gateway.runtime.fetching import mend_fetching
 
 _log = structlog.get_logger(__name__)
 
 # Whoever uses Kafka comes by here.
 mend_connections()
+mend_fetching()
 
 # What a topic's settings are compared on: the rest may be tuned by whoever runs the brokers.
 _CHECKED = ("cleanup.policy", "retention.ms")
