@@ -1,8 +1,12 @@
-"""The users of an account."""
+"""The users of an account, and how their phones behave."""
 
 import random
+from typing import Literal
 
 import msgspec
+
+# What the phone's owner does when the system rings it for an origination.
+Habit = Literal["answers", "refuses", "silent"]
 
 
 class User(msgspec.Struct):
@@ -17,6 +21,13 @@ class User(msgspec.Struct):
 
     def __repr__(self) -> str:
         return f"User(account_id={self.account_id}, num={self.num!r}, user={self.user!r})"
+
+
+class Phone(msgspec.Struct):
+    """The phone of a user: connected by SIP or not, and what its owner does when it rings for an origination."""
+
+    registered: bool = True
+    habit: Habit = "answers"
 
 
 def make_users(account: int, count: int, seed: int) -> dict[str, User]:

@@ -1,7 +1,6 @@
 """The ledger: what truly happened, to the millisecond, with nothing of the future in it."""
 
 from collections.abc import Callable
-from itertools import chain
 from pathlib import Path
 
 import msgspec
@@ -44,12 +43,13 @@ class Ledger:
         now, calls = self._calls(account)
         return [_record(call, now) for call in calls]
 
+    def jsonl(self, account: int | None = None) -> bytes:
+        """The same as JSON, one object a line."""
+        return msgspec.json.Encoder().encode_lines(self.records(account))
+
     def to_jsonl(self, path: str | Path) -> None:
         """Write all records to `path`, one JSON object a line; OSError when that fails."""
-        encode = msgspec.json.Encoder().encode
-        lines = chain.from_iterable((encode(record), b"\n") for record in self.records())
-        with Path(path).open("wb") as file:
-            file.writelines(lines)
+        Path(path).write_bytes(self.jsonl())
 
 
 def _record(call: Call, now: int) -> LedgerRecord:

@@ -1,116 +1,19 @@
 """The simulated PBX: accounts whose calls begin, ring, are answered and end as time passes."""
 
-import heapq
-from bisect import bisect_right
-from collections import deque
-
-from sandbox.accounts import User, make_users
+from sandbox.accounts import Habit, Phone, User
 from sandbox.calls import Call, Direction, Disposition, Leg, Origination
 from sandbox.clock import Clock
+from sandbox.home import Account
 from sandbox.ledger import Ledger
 from sandbox.rows import RowWriter
 from sandbox.settings import MAX_CALLS_PER_MINUTE, SandboxSettings
-from sandbox.traffic import Arrivals, OutcomeSource
 
-_DAY_MS = 86_400_000
-_KEPT_DAYS = 7
+_MAX_SKEW_SECONDS = 7 * 86_400
+_MAX_LATE_MS = 3_600_000
 
 
 class UnknownUserError(LookupError):
     """The account has no such user."""
-
-
-class _Account:
-    """One account, brought up to a moment by `advance`."""
-
-    def __init__(self, account: int, settings: SandboxSettings, rows: RowWriter, now: int) -> None:
-        self.account = account
-        self.users = make_users(account, settings.users_per_account, settings.seed)
-        self.extensions = [user.num for user in self.users.values()]
-        self.arrivals = Arrivals(account, settings.seed, settings.traffic, self.extensions)
-        self.origination = OutcomeSource(f"{settings.seed}/{account}/origination", settings.traffic)
-        self.now = now
-        self.active: dict[int, Call] = {}
-        self.completed: list[Call] = []
-        self.history: deque[Call] = deque(maxlen=settings.ledger_limit)
-        self._rows = rows
-        self._count = 0
-        self._starting: list[tuple[int, int, Call]] = []
-        self._ending: list[tuple[int, int, Call]] = []
-
-    def advance(self, now: int) -> int:
-        """Live until `now` (epoch ms); a wall clock that was set back stands still here. Returns the time reached."""
-        now = max(now, self.now)
-        for plan in self.arrivals.until(now):
-            ring_ms, talk_ms, disposition, no_recording = plan.outcome
-            self.place(
-                plan.src, plan.dst, plan.direction, plan.at, ring_ms, talk_ms, disposition, no_recording, scripted=False
-            )
-        while self._starting and self._starting[0][0] <= now:
-            _, number, call = heapq.heappop(self._starting)
-            self.active[number] = call
-            self.history.append(call)
-            heapq.heappush(self._ending, (call.ended_at, number, call))
-        ended = False
-        while self._ending and self._ending[0][0] <= now:
-            _, number, call = heapq.heappop(self._ending)
-            del self.active[number]
-            call.row = self._rows.completed(call)
-            self.completed.append(call)
-            ended = True
-        if ended:
-            self._forget(now)
-        self.now = now
-        return now
-
-    def place(
-        self,
-        src: str,
-        dst: str,
-        direction: Direction,
-        at: int,
-        ring_ms: int,
-        talk_ms: int | None,
-        disposition: Disposition,
-        no_recording: str | None,
-        *,
-        scripted: bool,
-        origination: Origination | None = None,
-    ) -> Call:
-        """Put a call on the schedule; it rings from `at` (epoch ms), an originated one from when B is dialled."""
-        self._count += 1
-        rung_at = (at if origination is None else origination.b_dialled_at) + ring_ms
-        call = Call(
-            account=self.account,
-            number=self._count,
-            src=src,
-            dst=dst,
-            direction=direction,
-            started_at=at,
-            answered_at=None if talk_ms is None else rung_at,
-            ended_at=rung_at + (talk_ms or 0),
-            disposition=disposition,
-            rec_file=no_recording
-            if talk_ms is None
-            else self._rows.recording_path(self.account, self._count, src, dst, at),
-            scripted=scripted,
-            origination=origination,
-        )
-        heapq.heappush(self._starting, (at, call.number, call))
-        return call
-
-    def set_rate(self, calls_per_minute: float, now: int) -> None:
-        """Change the rate of arrivals from `now` on; at 0 not even a twin that was due within the second starts."""
-        self.arrivals.set_rate(calls_per_minute, now)
-        if calls_per_minute <= 0:
-            self._starting = [entry for entry in self._starting if entry[2].scripted]
-            heapq.heapify(self._starting)
-
-    def _forget(self, now: int) -> None:
-        oldest = bisect_right(self.completed, now - _KEPT_DAYS * _DAY_MS, key=lambda call: call.ended_at)
-        # In lumps, as each cut moves the whole list.
-        if oldest > 1000:
-            del self.completed[:oldest]
 
 
 class Pbx:
@@ -125,7 +28,7 @@ class Pbx:
         self._clock = clock
         self._rows = RowWriter(settings)
         now = clock.now()
-        self._accounts = {account: _Account(account, settings, self._rows, now) for account in settings.accounts}
+        self._accounts = {account: Account(account, settings, self._rows, now) for account in settings.accounts}
         self._rate = 0.0
         self.ledger = Ledger(self._history)
         self.set_rate(settings.calls_per_minute)
@@ -186,17 +89,17 @@ class Pbx:
         ring_ms: int | None = None,
         talk_ms: int | None = None,
         disposition: Disposition | None = None,
+        habit: Habit | None = None,
     ) -> str:
         """Ring the user's phone (A) and, once it has answered, dial `num` (B). Returns the ledger's id of the call.
 
         Times and outcome are drawn from the seed; `a_ring_ms` sets how long A rings, and giving any of `ring_ms`,
-        `talk_ms` and `disposition` sets what becomes of B, as in `place_call`. UnknownUserError when there is no
-        such user, ValueError as in `place_call`.
+        `talk_ms` and `disposition` sets what becomes of B, as in `place_call`. `habit` overrides that of A's phone.
+        When A refuses, is silent or is not connected, B is never dialled and the call ends BUSY, NO ANSWER or FAILED.
+        UnknownUserError when there is no such user, ValueError as in `place_call`.
         """
         home, now = self._live(account)
-        caller = home.users.get(user)
-        if caller is None:
-            raise UnknownUserError(user)
+        caller, phone = self._user(home, user), home.phones.get(user, Phone())
         source, profile = home.origination, self._settings.traffic
         # Always drawn, so that a script does not shift what later calls get.
         drawn_a_ms, dial_ms, drawn = (
@@ -208,19 +111,27 @@ class Pbx:
             talk_ms, disposition = drawn.talk_ms, drawn.disposition
         ring_ms = drawn.ring_ms if ring_ms is None else ring_ms
         disposition = _scripted(ring_ms, talk_ms, disposition)
-        a_ring_ms = drawn_a_ms if a_ring_ms is None else max(0, a_ring_ms)
-        answered_at = now + a_ring_ms
+        offline = not phone.registered
+        habit = habit or phone.habit
+        asked = Origination(user, num, None, None)
+        if offline or habit != "answers":
+            ring_ms = drawn_a_ms if habit == "refuses" else home.silence.between(profile.no_answer_ms)
+            ring_ms = 0 if offline else ring_ms if a_ring_ms is None else max(0, a_ring_ms)
+            talk_ms, disposition = None, "FAILED" if offline else "NO ANSWER" if habit == "silent" else "BUSY"
+        else:
+            asked.a_answered_at = now + (drawn_a_ms if a_ring_ms is None else max(0, a_ring_ms))
+            asked.b_dialled_at = asked.a_answered_at + dial_ms
         call = home.place(
             caller.num,
             num,
-            "internal" if num in home.extensions else "outgoing",
+            "internal" if num in home.names else "outgoing",
             now,
             ring_ms,
             talk_ms,
             disposition,
             drawn.no_recording,
             scripted=True,
-            origination=Origination(user, num, answered_at, answered_at + dial_ms),
+            origination=asked,
         )
         home.advance(now)
         return call.id
@@ -237,9 +148,33 @@ class Pbx:
     def completed_json(self, account: int, days: int = 7, num: str | None = None) -> bytes:
         """The calls that ended within the last `days` (of 24 h) as JSON, by order of end; `num` is src or dst."""
         home, now = self._live(account)
-        first = bisect_right(home.completed, now - days * _DAY_MS, key=lambda call: call.ended_at)
-        calls = home.completed[first:]
+        calls = home.shown(days, now)
         return b"[" + b",".join([call.row for call in calls if num is None or num in (call.src, call.dst)]) + b"]"
+
+    def recordings(self, account: int, user: str) -> list[tuple[str, str]]:
+        """File name and local time of answer of every recorded call of the user, by order of end.
+
+        UnknownUserError when there is no such user.
+        """
+        home, now = self._live(account)
+        self._user(home, user)
+        return [
+            (call.recording, self._rows.local(call.answered_at, home.skew_ms))
+            for call in home.recordings.values()
+            if user in call.owners and call.shown_at <= now and call.recording and call.answered_at is not None
+        ]
+
+    def recording_ms(self, account: int, user: str, name: str) -> int | None:
+        """How long the recording of that file name talks (ms); None when the user has no such file.
+
+        UnknownUserError when there is no such user.
+        """
+        home, now = self._live(account)
+        self._user(home, user)
+        call = home.recordings.get(name)
+        if call is None or user not in call.owners or call.shown_at > now or call.answered_at is None:
+            return None
+        return call.ended_at - call.answered_at
 
     def channels(self, account: int) -> list[Leg]:
         """The channels that exist now."""
@@ -250,11 +185,71 @@ class Pbx:
         """The users of the account by name."""
         return self._accounts[account].users
 
+    def user(self, account: int, name: str) -> User:
+        """The user, to read or to change; UnknownUserError when there is no such user."""
+        return self._user(self._accounts[account], name)
+
+    def add_user(self, account: int, num: str, password: str, mail: str) -> str:
+        """A new user with a connected phone; returns the name. ValueError when the extension is taken."""
+        return self._live(account)[0].add_user(num, password, mail)
+
+    def renumber(self, account: int, user: str, num: str) -> None:
+        """Give the user another extension. UnknownUserError; ValueError when it is another's."""
+        home, _ = self._live(account)
+        home.renumber(self._user(home, user), num)
+
+    def phones(self, account: int) -> dict[str, Phone]:
+        """The phones of the account by user."""
+        return self._accounts[account].phones
+
+    def set_phone(self, account: int, user: str, *, registered: bool | None = None, habit: Habit | None = None) -> None:
+        """From now on the user's phone is connected or not, and answers, refuses or is silent when rung first.
+
+        None leaves things as they are. A phone that is not connected calls nobody and cannot be reached; live calls
+        go on. UnknownUserError when there is no such user.
+        """
+        home, _ = self._live(account)
+        self._user(home, user)
+        phone = home.phones[user]
+        phone.registered = phone.registered if registered is None else registered
+        phone.habit = habit or phone.habit
+
+    def balance(self, account: int) -> float:
+        """What the account has left, in the currency of its contract."""
+        return self._accounts[account].balance
+
+    def skew_ms(self, account: int) -> int:
+        """By how much the account's clock is ahead of the true time, in ms."""
+        return self._accounts[account].skew_ms
+
+    def set_skew(self, account: int, seconds: float) -> None:
+        """Set the account's clock off by `seconds`; rows that exist keep their times. ValueError beyond a week."""
+        if not -_MAX_SKEW_SECONDS <= seconds <= _MAX_SKEW_SECONDS:
+            raise ValueError("a clock is off by a week at most")
+        self._live(account)[0].skew_ms = round(seconds * 1000)
+
+    def late_ms(self, account: int) -> tuple[int, int]:
+        """How late completed rows appear: the bounds, in ms."""
+        return self._accounts[account].late_ms
+
+    def set_late(self, account: int, shortest_ms: int, longest_ms: int) -> None:
+        """Calls that end from now on appear in the completed list so many ms late; ValueError beyond an hour."""
+        if not 0 <= shortest_ms <= longest_ms <= _MAX_LATE_MS:
+            raise ValueError("a row is late by 0 to 3600000 ms, the lower bound first")
+        self._live(account)[0].late_ms = (shortest_ms, longest_ms)
+
     def now(self) -> int:
         """The PBX's true time, epoch ms."""
         return self._clock.now()
 
-    def _live(self, account: int) -> tuple[_Account, int]:
+    @staticmethod
+    def _user(home: Account, name: str) -> User:
+        found = home.users.get(name)
+        if found is None:
+            raise UnknownUserError(name)
+        return found
+
+    def _live(self, account: int) -> tuple[Account, int]:
         home = self._accounts[account]
         return home, home.advance(self._clock.now())
 

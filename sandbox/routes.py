@@ -7,14 +7,17 @@ from urllib.parse import unquote
 from sandbox import handlers
 from sandbox.handlers import Handler
 from sandbox.replies import ApiError
-from sandbox.settings import CompleteUrls
+from sandbox.settings import CompleteUrls, Resource
+
+_USER = "/v1/users/<username>"
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
     """A method on a path template; `name` is what faults call it, `limit_ms` the spacing that its lanes ask for.
 
-    `listing` tells that its data is a list.
+    `resource` is what a key's rights are asked for (None: any key may). `listing` tells that its data is a list,
+    `params` that a POST needs a body, and `bare` that it answers with a file in place of the envelope.
     """
 
     name: str
@@ -22,7 +25,10 @@ class Route:
     template: str
     limit_ms: int
     handler: Handler
+    resource: Resource | None
     listing: bool = False
+    params: bool = True
+    bare: bool = False
 
 
 class Match(NamedTuple):
@@ -34,14 +40,48 @@ class Match(NamedTuple):
 
 
 ROUTES = (
-    Route("users", "GET", "/v1/users", 1_000, handlers.users, listing=True),
-    Route("user", "GET", "/v1/users/<username>", 1_000, handlers.user),
-    Route("channels", "GET", "/v1/calls/channels", 2_000, handlers.channels, listing=True),
-    Route("channel", "GET", "/v1/calls/channels/<channel>", 2_000, handlers.channel),
-    Route("originate", "POST", "/v1/calls", 5_000, handlers.originate),
-    Route("complete", "GET", "/v1/calls/complite", 5_000, handlers.complete, listing=True),
-    Route("complete", "GET", "/v1/calls/complete", 5_000, handlers.complete, listing=True),
-    Route("active", "GET", "/v1/calls/active", 5_000, handlers.active, listing=True),
+    Route("users", "GET", "/v1/users", 1_000, handlers.users, "users", listing=True),
+    Route("create_user", "POST", "/v1/users/create", 60_000, handlers.create_user, "users"),
+    Route("user", "GET", _USER, 1_000, handlers.user, "users"),
+    Route("update_password", "POST", f"{_USER}/update_password", 1_000, handlers.update_password, "users"),
+    Route(
+        "update_extension_number",
+        "POST",
+        f"{_USER}/update_extension_number",
+        5_000,
+        handlers.update_extension_number,
+        "users",
+    ),
+    Route("update_email", "POST", f"{_USER}/update_email", 5_000, handlers.update_email, "users"),
+    Route(
+        "voice_mail_box_on",
+        "POST",
+        f"{_USER}/voice_mail_box_on",
+        5_000,
+        handlers.voice_mail_box_on,
+        "users",
+        params=False,
+    ),
+    Route(
+        "voice_mail_box_off",
+        "POST",
+        f"{_USER}/voice_mail_box_off",
+        5_000,
+        handlers.voice_mail_box_off,
+        "users",
+        params=False,
+    ),
+    Route("records", "GET", f"{_USER}/records", 5_000, handlers.records, "users", listing=True),
+    Route("record", "GET", f"{_USER}/records/<filename>", 1_000, handlers.record, "users", bare=True),
+    Route("channels", "GET", "/v1/calls/channels", 2_000, handlers.channels, "calls", listing=True),
+    Route("channel", "GET", "/v1/calls/channels/<channel>", 2_000, handlers.channel, "calls"),
+    Route("originate", "POST", "/v1/calls", 5_000, handlers.originate, "calls"),
+    Route("complete", "GET", "/v1/calls/complite", 5_000, handlers.complete, "calls", listing=True),
+    Route("complete", "GET", "/v1/calls/complete", 5_000, handlers.complete, "calls", listing=True),
+    Route("active", "GET", "/v1/calls/active", 5_000, handlers.active, "calls", listing=True),
+    # The limits of these two are not documented: they are given the strictest that other reads have.
+    Route("balance", "GET", "/v1/accounts/<id>/balance", 5_000, handlers.balance, None),
+    Route("phone_number", "GET", "/v1/phone_numbers/<number>", 5_000, handlers.phone_number, None),
 )
 ROUTE_NAMES = frozenset(route.name for route in ROUTES)
 UNKNOWN = "(unknown)"

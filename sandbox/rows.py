@@ -34,11 +34,10 @@ class CompletedRow(msgspec.Struct, tag_field="status", tag="complete"):
 
 
 class RowWriter:
-    """Writes rows by the sandbox's profile, time zone and clock skew."""
+    """Writes rows by the sandbox's profile and time zone. `skew_ms` is by how much the account's clock is off."""
 
     def __init__(self, settings: SandboxSettings) -> None:
         self._zone = settings.zone
-        self._skew_ms = round(settings.clock_skew_seconds * 1000)
         self._live = settings.profile == "live"
 
     def active(self, calls: Iterable[Call], now: int) -> bytes:
@@ -57,25 +56,29 @@ class RowWriter:
             )
         return _encode([ActiveRow(call.src, call.dst, (now - call.started_at) // 1000, "current") for call in calls])
 
-    def completed(self, call: Call) -> bytes:
+    def completed(self, call: Call, skew_ms: int) -> bytes:
         """The row of an ended call as JSON."""
         return _encode(
             CompletedRow(
                 src=call.src,
                 dst=call.dst,
                 direction=call.direction,
-                call_start_time=f"{self._local(call.started_at):%Y-%m-%d %H:%M:%S}",
-                call_end_time=f"{self._local(call.ended_at):%Y-%m-%d %H:%M:%S}",
+                call_start_time=self.local(call.started_at, skew_ms),
+                call_end_time=self.local(call.ended_at, skew_ms),
                 duration=(call.ended_at - call.started_at) // 1000,
                 disposition=call.disposition,
                 rec_file=call.rec_file,
             )
         )
 
-    def recording_path(self, account: int, number: int, src: str, dst: str, started_at: int) -> str:
-        """Where the recording of a call that started at `started_at` (epoch ms) is said to lie."""
-        return f"/records/{account}/{self._local(started_at):%Y%m%d-%H%M%S}-{src}-{dst}-{number}.wav"
+    def recording_path(self, account: int, number: int, src: str, dst: str, started_at: int, skew_ms: int) -> str:
+        """Where the recording of a call that started at `started_at` (epoch ms) is said to lie; ends in its file name."""
+        return f"/records/{account}/{self._local(started_at, skew_ms):%Y%m%d-%H%M%S}-{src}-{dst}-{number}.wav"
 
-    def _local(self, at: int) -> datetime:
+    def local(self, at: int, skew_ms: int) -> str:
+        """`at` (epoch ms) as the account's clock shows it."""
+        return f"{self._local(at, skew_ms):%Y-%m-%d %H:%M:%S}"
+
+    def _local(self, at: int, skew_ms: int) -> datetime:
         # Whole seconds first: a float of milliseconds could round up into the next second.
-        return datetime.fromtimestamp((at + self._skew_ms) // 1000, self._zone)
+        return datetime.fromtimestamp((at + skew_ms) // 1000, self._zone)

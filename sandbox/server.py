@@ -14,14 +14,14 @@ import structlog
 from aiohttp import web
 
 from sandbox.admin import PREFIX, Admin
-from sandbox.auth import Keyring
+from sandbox.auth import Keyring, permit
 from sandbox.clock import Clock, RealClock
-from sandbox.faults import FaultKind, Faults
+from sandbox.faults import FaultKind, Faults, Trouble
 from sandbox.handlers import Ask
 from sandbox.limits import Lane, Limiter, MemoryLimiter
 from sandbox.pbx import Pbx
 from sandbox.replies import ApiError, failure, success, to_json
-from sandbox.routes import UNKNOWN, Match, Router
+from sandbox.routes import UNKNOWN, Match, Route, Router
 from sandbox.settings import SandboxSettings
 from sandbox.stats import Stats
 
@@ -62,16 +62,18 @@ class SandboxServer:
         self._address = (host, port)
         self._clock = clock or RealClock()
         self._limiter = limiter or MemoryLimiter()
-        self._keyring = Keyring(settings.keys)
+        self.keyring = Keyring(settings.keys)
         self._router = Router(settings.complete_urls)
         self._skew_ms = round(settings.clock_skew_seconds * 1000)
         self._date = (0, "")
         self._closing = asyncio.Event()
         self._runner: web.ServerRunner | None = None
         self.pbx = Pbx(settings, self._clock)
+        # By their texts, as what comes in a query may be anything.
+        self._account_of = {str(number): number for number in self.pbx.accounts}
         self.stats = Stats()
-        self.faults = Faults()
-        self._admin = Admin(self.pbx, self.stats, self.faults)
+        self.faults = Faults(self._clock, settings.seed)
+        self._admin = Admin(self.pbx, self.stats, self.faults, self.keyring, self._clock)
 
     async def __aenter__(self) -> Self:
         listener = socket.create_server(self._address, backlog=1024)
@@ -102,15 +104,15 @@ class SandboxServer:
             return await self._handle_admin(request, method, raw_path)
         match: Match | None = None
         headers: dict[str, str] | None = None
-        status, fault = 200, None
+        status, trouble = 200, Trouble(None)
         try:
             match = self._router.find(method, raw_path)
             ask = await self._admit(request, match, arrived_ns)
-            fault = self.faults.take(ask.account, match.route.name)
-            if fault is None:
-                body = success(match.route.handler(self.pbx, ask))
+            trouble = self.faults.take(ask.account, match.route.name)
+            if trouble.kind is None:
+                body = self._answer(match.route, ask)
             else:
-                status, body = await self._misbehave(fault, match, ask)
+                status, body = await self._misbehave(trouble.kind, match, ask)
         except ApiError as error:
             status, body, headers = error.status, failure(error.message), error.headers
         except web.HTTPException as error:
@@ -121,51 +123,71 @@ class SandboxServer:
             _log.error("request failed", method=method, path=raw_path, traceback=traceback.format_exc())
             status, body = 500, failure("internal error")
         template = UNKNOWN if match is None else match.route.template
-        unanswered = fault in ("hang", "drop", "truncated")
+        bare = match is not None and match.route.bare
+        if bare and status != 200:
+            body = b""
+        # After the answer was made: what is held back on its way tells of the past when it arrives.
+        if trouble.delay_ms:
+            await self._pause(trouble.delay_ms / 1000)
+        unanswered = trouble.kind in ("hang", "drop", "truncated")
         self.stats.answered(method, template, 0 if unanswered else status)
+        date = self._http_date(self._skew_of(request))
         if unanswered:
-            return await self._break_off(request, status, body)
-        return self._reply(status, body, headers, "text/html" if fault == "html200" else "application/json")
+            return await self._break_off(request, status, body, date)
+        kind = "text/html" if trouble.kind == "html200" else "audio/wav" if bare else "application/json"
+        return _reply(status, body, date, headers, kind)
+
+    def _answer(self, route: Route, ask: Ask) -> bytes:
+        data = route.handler(self.pbx, ask)
+        return data if route.bare else success(data)
 
     async def _admit(self, request: web.BaseRequest, match: Match, arrived_ns: int) -> Ask:
-        """Authentication, then limits, then the body: a wrong body has used its slot, a wrong hash has not."""
-        query = request.query
-        key = query.get("api_key")
-        account = self._keyring.authenticate(key, query.get("hash"))
-        route = match.route
-        lane = Lane(key or "", route.method, match.path)
+        """Authentication, rights, limits, the body: a wrong body has used its slot, a wrong hash or right has not."""
+        query, route = request.query, match.route
+        info = self.keyring.authenticate(query.get("api_key"), query.get("hash"))
+        permit(info, route.resource, change=route.method == "POST")
+        lane = Lane(info.key, route.method, match.path)
         accepted = await self._limiter.admit(lane, route.limit_ms, arrived_ns)
         self.stats.arrived(lane, route.limit_ms, arrived_ns, accepted=accepted)
         if not accepted:
             raise ApiError(429, "too many requests")
-        params = _params(await request.read()) if route.method == "POST" else {}
-        return Ask(account, match.args, query, params)
+        body = await request.read() if route.method == "POST" else b""
+        params = _params(body) if body or (route.method == "POST" and route.params) else {}
+        return Ask(info.account, match.args, query, params)
 
     async def _handle_admin(self, request: web.BaseRequest, method: str, path: str) -> web.Response:
         try:
-            return self._reply(200, self._admin.answer(method, path, request.query, await request.read()))
+            answer = self._admin.answer(method, path, request.query, await request.read())
+            status, body, headers, kind = 200, answer.body, None, answer.content_type
         except ApiError as error:
-            return self._reply(error.status, to_json({"error": error.message}), error.headers)
+            status, body = error.status, to_json({"error": error.message})
+            headers, kind = error.headers, "application/json"
+        return _reply(status, body, self._http_date(self._skew_ms), headers, kind)
 
     async def _misbehave(self, fault: FaultKind, match: Match, ask: Ask) -> tuple[int, bytes]:
         if fault == "error500":
             return 500, failure("internal error")
+        if fault == "error429":
+            return 429, failure("too many requests")
         if fault == "html200":
             return 200, _HTML
         if fault == "empty_list":
-            return 200, success(b"[]" if match.route.listing else b"null")
+            empty = b"[]" if match.route.listing else b"null"
+            return 200, b"" if match.route.bare else success(empty)
         if fault == "truncated":
-            return 200, success(match.route.handler(self.pbx, ask))
+            return 200, self._answer(match.route, ask)
         if fault == "hang":
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._closing.wait(), self._settings.hang_seconds)
+            await self._pause(self._settings.hang_seconds)
         return 200, b""
 
-    async def _break_off(self, request: web.BaseRequest, status: int, body: bytes) -> web.StreamResponse:
+    async def _pause(self, seconds: float) -> None:
+        """Wait, but no longer than the sandbox lives."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._closing.wait(), seconds)
+
+    async def _break_off(self, request: web.BaseRequest, status: int, body: bytes, date: str) -> web.StreamResponse:
         """Close the connection: before any answer when `body` is empty, else in the middle of it."""
-        response = web.StreamResponse(
-            status=status, headers={"Content-Type": "application/json", "Date": self._http_date()}
-        )
+        response = web.StreamResponse(status=status, headers={"Content-Type": "application/json", "Date": date})
         if body:
             response.content_length = len(body)
             await response.prepare(request)
@@ -174,19 +196,25 @@ class SandboxServer:
             request.transport.close()
         return response
 
-    def _reply(
-        self, status: int, body: bytes, extra: dict[str, str] | None = None, content_type: str = "application/json"
-    ) -> web.Response:
-        headers = {"Content-Type": content_type, "Date": self._http_date()}
-        if extra is not None:
-            headers.update(extra)
-        return web.Response(status=status, body=body, headers=headers)
+    def _skew_of(self, request: web.BaseRequest) -> int:
+        account = request.query.get("api_key", "").partition("_")[0]
+        known = self._account_of.get(account)
+        return self._skew_ms if known is None else self.pbx.skew_ms(known)
 
-    def _http_date(self) -> str:
-        second = (self._clock.now() + self._skew_ms) // 1000
+    def _http_date(self, skew_ms: int) -> str:
+        second = (self._clock.now() + skew_ms) // 1000
         if self._date[0] != second:
             self._date = (second, formatdate(second, usegmt=True))
         return self._date[1]
+
+
+def _reply(
+    status: int, body: bytes, date: str, extra: dict[str, str] | None = None, content_type: str = "application/json"
+) -> web.Response:
+    headers = {"Content-Type": content_type, "Date": date}
+    if extra is not None:
+        headers.update(extra)
+    return web.Response(status=status, body=body, headers=headers)
 
 
 def _params(body: bytes) -> dict[str, Any]:

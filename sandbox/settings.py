@@ -8,6 +8,8 @@ import msgspec
 
 Profile = Literal["documented", "live"]
 CompleteUrls = Literal["both", "complite", "complete"]
+Resource = Literal["users", "calls"]
+Rights = Literal["RO", "RW"]
 Milliseconds = int
 MAX_CALLS_PER_MINUTE = 1_000_000
 
@@ -15,10 +17,15 @@ _KEY = re.compile(r"(\d{1,12})_\S+", re.ASCII)
 
 
 class KeySpec(msgspec.Struct, frozen=True):
-    """An API key `<account number>_<body>` and its password. ValueError when the key has another form."""
+    """An API key `<account number>_<body>`, its password, and its rights: to read (RO), or to change as well (RW).
+
+    ValueError when the key has another form.
+    """
 
     key: str
     password: str
+    users: Rights = "RW"
+    calls: Rights = "RW"
 
     def __post_init__(self) -> None:
         if _KEY.fullmatch(self.key) is None:
@@ -30,7 +37,7 @@ class KeySpec(msgspec.Struct, frozen=True):
         return int(self.key.partition("_")[0])
 
     def __repr__(self) -> str:
-        return f"KeySpec(key={self.key!r}, password=***)"
+        return f"KeySpec(key={self.key!r}, password=***, users={self.users!r}, calls={self.calls!r})"
 
 
 class TrafficProfile(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,7 +93,8 @@ class SandboxSettings(msgspec.Struct, frozen=True):
     `calls_per_minute` is the total over all accounts. `profile` decides what an active row's `status` says.
     `time_zone` is that of every account. `clock_skew_seconds` is added to all times that the API shows (the `Date`
     header among them), never to the ledger. `hang_seconds` bounds the fault `hang`. `ledger_limit` is the number of
-    calls remembered per account. ValueError for unknown zones, duplicate keys and rates out of bounds.
+    calls remembered per account. With `reuse_channels` a channel name is given again once its call has ended.
+    ValueError for unknown zones, duplicate keys and rates out of bounds.
     """
 
     keys: list[KeySpec]
@@ -100,6 +108,7 @@ class SandboxSettings(msgspec.Struct, frozen=True):
     users_per_account: int = 10
     hang_seconds: float = 30
     ledger_limit: int = 1_000_000
+    reuse_channels: bool = False
 
     def __post_init__(self) -> None:
         if len({spec.key for spec in self.keys}) != len(self.keys):

@@ -1,6 +1,7 @@
 """Typed async client of the RingCloud API: its calls, their errors, its per-URL limiter. Knows nothing of Kafka."""
 
-from gateway.ringcloud.client import Answer, RingCloud
+from gateway.ringcloud.calls import Answer
+from gateway.ringcloud.client import RingCloud
 from gateway.ringcloud.clock import Clock, LoopClock
 from gateway.ringcloud.errors import (
     AuthenticationError,
@@ -20,7 +21,7 @@ from gateway.ringcloud.errors import (
 )
 from gateway.ringcloud.http import Flight, Http
 from gateway.ringcloud.limiter import Limiter
-from gateway.ringcloud.resources import Channel, User
+from gateway.ringcloud.resources import Channel, PhoneNumber, Recording, User
 from gateway.ringcloud.rows import ActiveRow, CompletedRow, decode_active, decode_completed
 from gateway.ringcloud.times import WallTime
 from gateway.ringcloud.turns import Lane, Observer, Priority
@@ -43,8 +44,10 @@ __all__ = [
     "MethodNotAllowed",
     "NotFound",
     "Observer",
+    "PhoneNumber",
     "Priority",
     "RateLimited",
+    "Recording",
     "ResponseTooLarge",
     "RingCloud",
     "RingCloudError",

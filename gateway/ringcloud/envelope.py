@@ -14,12 +14,16 @@ from gateway.ringcloud.times import Number
 Made = TypeVar("Made")
 Loose = TypeVar("Loose")
 
+# Characters of RingCloud's own words in an error.
+MAX_MESSAGE: Final = 500
+
 # 68 years. Longer is no duration but something else read as one.
 MAX_SECONDS: Final = 2**31 - 1
 
 _DECIMAL = re.compile(r"\d{1,12}(\.\d{1,9})?", re.ASCII)
 _AT = re.compile(
-    r"(?:.*missing required field `(?P<missing>[^`]+)`)?.* - at `\$\[(?P<row>\d+)\](?:\.(?P<field>\w+))?`?", re.DOTALL
+    r"(?:.*missing required field `(?P<missing>[^`]+)`)?.* - at `\$\[(?P<row>\d+)\](?:\.(?P<field>\w+)|(?P<item>\[\d+\]))?`?",
+    re.DOTALL,
 )
 
 
@@ -59,8 +63,8 @@ def message_of(body: bytes) -> str:
 
 
 def words(message: object) -> str:
-    """A `message` as one short line."""
-    return " ".join(message.split())[:500] if isinstance(message, str) else ""
+    """A `message` as one line of a bounded length: to be cut to MAX_MESSAGE once no secret can be cut in two by it."""
+    return " ".join(message.split())[: 10 * MAX_MESSAGE] if isinstance(message, str) else ""
 
 
 def decode_any(data: msgspec.Raw, *, url: str = "") -> object:
@@ -82,7 +86,7 @@ def decode_data(decoder: msgspec.json.Decoder[Made], data: msgspec.Raw, *, url: 
     at = _AT.match(reason)
     if at is None:
         raise EnvelopeError(f"data: {reason}", status=200, url=url)
-    raise RowError(int(at["row"]), at["missing"] or at["field"], reason.partition(" - at ")[0], url=url)
+    raise RowError(int(at["row"]), at["missing"] or at["field"] or at["item"], reason.partition(" - at ")[0], url=url)
 
 
 def make_rows(

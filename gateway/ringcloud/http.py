@@ -7,13 +7,15 @@ cookies, follows redirects and logs whole URLs, and the API's secrets are in the
 from __future__ import annotations
 
 import asyncio
+import base64
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from email.utils import parsedate_to_datetime
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import aiohttp
 import httpx
@@ -28,6 +30,7 @@ from gateway.ringcloud.errors import EnvelopeError, ResponseTooLarge, RingCloudE
 KEEP_ALIVE = 30.0
 
 OnAnswer = Callable[[int, httpx.Headers], None]
+Done = TypeVar("Done")
 
 
 class Flight:
@@ -81,15 +84,21 @@ class Http:
         *,
         max_connections: int = 256,
         keep_alive: float = KEEP_ALIVE,
+        proxy: str | None = None,
         ssl_context: ssl.SSLContext | None = None,
         wall: Callable[[], Ms] = wall_clock,
     ) -> None:
         """`max_connections` bounds those kept for GETs and, apart, those open for POSTs; `keep_alive` is in seconds;
-        `ssl_context` replaces the default one (certificates are checked against certifi's)."""
+        `proxy` is an HTTP proxy's URL, `http://[user:password@]host:port` (the environment's are never used);
+        `ssl_context` replaces the default one (certificates are checked against certifi's).
+
+        Raises ValueError for a proxy that is none.
+        """
         self._max_connections = max_connections
         self._keep_alive = keep_alive
         self._ssl = ssl_context or httpx.create_ssl_context(trust_env=False)
         self._wall = wall
+        self._proxy = _proxy(proxy)
         self._get = self._transport(kept=True)
         self._post = self._transport(kept=False)
 
@@ -110,30 +119,26 @@ class Http:
         Raises TransportError where no whole answer comes, ResponseTooLarge past `max_bytes`, EnvelopeError where the
         body's content encoding is broken.
         """
-        flight = flight or Flight()
-        status: list[int] = []
+        passage = _Passage(request, timeout, flight or Flight(), on_answer)
+        return await passage.step(self._exchange(request, max_bytes, passage))
 
-        def answered(code: int, headers: httpx.Headers) -> None:
-            status.append(code)
-            if on_answer is not None:
-                on_answer(code, headers)
+    @asynccontextmanager
+    async def open(
+        self, request: httpx.Request, *, timeout: float, max_bytes: int, on_answer: OnAnswer | None = None
+    ) -> AsyncIterator[Arriving]:
+        """Send `request`, once, and have its answer's head; the body is read inside, as it arrives.
 
-        token = _flight.set(flight)
+        `timeout` bounds, in seconds, the way to the head and then the wait for each piece: how long the whole takes is
+        up to who reads. Raises what `exchange()` raises, here and at each piece. The connection is given back, or
+        closed where the body was not read to its end, when the block is left.
+        """
+        passage = _Passage(request, timeout, Flight(), on_answer)
+        response = await passage.step(self._transport_of(request).handle_async_request(request))
         try:
-            async with asyncio.timeout(timeout):
-                return await self._exchange(request, max_bytes, answered)
-        except RingCloudError:
-            raise
-        except httpx.DecodingError:
-            failure: RingCloudError = EnvelopeError("the body's content encoding is broken")
-        except (httpx.HTTPError, aiohttp.ClientError, OSError) as error:
-            failure = TransportError(_words(error, timeout, flight, bool(status)), maybe_sent=flight.maybe_sent)
+            passage.answered(response)
+            yield Arriving(response, passage, max_bytes)
         finally:
-            _flight.reset(token)
-        # Raised out here, where it has no context: aiohttp's own errors carry the whole URL.
-        failure.status = status[0] if status else None
-        failure.url = bare(request.url)
-        raise failure
+            await response.aclose()
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -148,12 +153,14 @@ class Http:
     ) -> None:
         await self.aclose()
 
-    async def _exchange(self, request: httpx.Request, max_bytes: int, answered: OnAnswer) -> Reply:
+    def _transport_of(self, request: httpx.Request) -> AiohttpTransport:
+        return self._post if request.method == "POST" else self._get
+
+    async def _exchange(self, request: httpx.Request, max_bytes: int, passage: _Passage) -> Reply:
         sent_at = self._wall()
-        transport = self._post if request.method == "POST" else self._get
-        response = await transport.handle_async_request(request)
+        response = await self._transport_of(request).handle_async_request(request)
         try:
-            answered(response.status_code, response.headers)
+            passage.answered(response)
             body = bytearray()
             async for chunk in response.aiter_bytes():
                 body += chunk
@@ -184,7 +191,89 @@ class Http:
             made._retry_connection = False  # noqa: SLF001 - there is no public setting
             return made
 
-        return AiohttpTransport(verify=self._ssl, trust_env=False, client=session)
+        return AiohttpTransport(verify=self._ssl, trust_env=False, proxy=self._proxy, client=session)
+
+
+class Arriving:
+    """An answer whose head is here: status, headers, URL without its query; iterate over it for its body's pieces.
+
+    Each piece raises TransportError where it does not come, ResponseTooLarge where the body has grown past its bound,
+    EnvelopeError where its content encoding is broken.
+    """
+
+    def __init__(self, response: httpx.Response, passage: _Passage, max_bytes: int) -> None:
+        self.status = response.status_code
+        self.headers = response.headers
+        self.url = bare(response.request.url)
+        self._pieces = response.aiter_bytes()
+        self._passage = passage
+        self._max_bytes = max_bytes
+        self._read = 0
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        piece = await self._passage.step(anext(self._pieces, None))
+        if piece is None:
+            raise StopAsyncIteration
+        self._read += len(piece)
+        if self._read > self._max_bytes:
+            raise ResponseTooLarge(self._max_bytes, status=self.status, url=self.url)
+        return piece
+
+
+class _Passage:
+    """One request on its way: bounds its steps, and tells what goes wrong in them without the libraries' words."""
+
+    def __init__(self, request: httpx.Request, timeout: float, flight: Flight, on_answer: OnAnswer | None) -> None:
+        self._url = request.url
+        self._timeout = timeout
+        self._flight = flight
+        self._on_answer = on_answer
+        self._status: int | None = None
+
+    def answered(self, response: httpx.Response) -> None:
+        """The answer's head is here."""
+        self._status = response.status_code
+        if self._on_answer is not None:
+            self._on_answer(response.status_code, response.headers)
+
+    async def step(self, work: Awaitable[Done]) -> Done:
+        """The outcome of `work` within the timeout. Raises RingCloudError."""
+        token = _flight.set(self._flight)
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await work
+        except RingCloudError:
+            raise
+        except httpx.DecodingError:
+            failure: RingCloudError = EnvelopeError("the body's content encoding is broken")
+        except (httpx.HTTPError, aiohttp.ClientError, OSError) as error:
+            words = _words(error, self._timeout, self._flight, self._status is not None)
+            failure = TransportError(words, maybe_sent=self._flight.maybe_sent)
+        finally:
+            _flight.reset(token)
+        # Raised out here, where it has no context: aiohttp's own errors carry the whole URL.
+        failure.status = self._status
+        failure.url = bare(self._url)
+        raise failure
+
+
+def _proxy(url: str | None) -> httpx.Proxy | None:
+    if url is None:
+        return None
+    try:
+        proxy = httpx.Proxy(url)
+    except (ValueError, httpx.InvalidURL):
+        proxy = None
+    if proxy is None or proxy.url.scheme != "http" or not proxy.url.host:
+        raise ValueError("not an HTTP proxy's URL")  # which may hold a password, so it is not repeated
+    if proxy.auth is None:
+        return proxy
+    # As a header: aiohttp's own way to say it is deprecated. It calls it Proxy-Authorization where it sends it.
+    credentials = base64.b64encode(":".join(proxy.auth).encode()).decode()
+    return httpx.Proxy(proxy.url, headers={"Authorization": f"Basic {credentials}"})
 
 
 def bare(url: httpx.URL) -> str:

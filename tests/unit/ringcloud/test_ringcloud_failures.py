@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import gc
 import gzip
+import json
 import logging
+from urllib.parse import urlencode
 
 import pytest
 
@@ -56,6 +58,23 @@ async def test_what_is_no_success_with_status_200() -> None:
         error = await failure(script, RowError)
     assert isinstance(error, RowError)
     assert (error.row, error.field, error.status) == (1, "seconds", 200)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        f"{'x' * 480} {KEY} {HASH}",
+        f"{json.dumps(PASSWORD)} {json.dumps(PASSWORD, ensure_ascii=False)}",
+        f"GET /v1/calls/active?{urlencode({'api_key': KEY, 'hash': HASH, 'pw': PASSWORD})}",
+    ],
+)
+async def test_a_secret_is_taken_out_in_any_form(said: str) -> None:
+    async with scripted(reply(status=500, message=said)) as script:
+        message = (await failure(script, ServerError)).message
+    assert "***" in message
+    assert len(message) <= 500
+    for secret in (KEY, HASH, "p4ssw0rd"):
+        assert secret[:8] not in message
 
 
 async def test_a_dropped_connection() -> None:

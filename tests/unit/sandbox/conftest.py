@@ -89,6 +89,16 @@ class Api:
     async def originate(self, user: Any, num: Any, **query: Any) -> Answer:
         return await self.request("POST", "/v1/calls", body={"params": {"user": user, "num": num}}, **query)
 
+    async def change(self, path: str, _query: dict[str, Any] | None = None, **params: Any) -> Answer:
+        """POST with these params."""
+        return await self.request("POST", path, body={"params": params}, **(_query or {}))
+
+    async def file(self, path: str, *, password: str = PASSWORD) -> tuple[int, str, bytes]:
+        """Status, content type and bytes of a GET."""
+        query = {"api_key": KEY, "hash": md5(f"{KEY}{password}")}
+        async with self.session.get(URL(f"{self.server.url}{path}", encoded=True).with_query(query)) as response:
+            return response.status, response.content_type, await response.read()
+
     async def admin(self, path: str, **query: Any) -> Any:
         answer = await self.request("GET", f"/_sandbox/{path}", key=None, **query)
         assert answer.status == 200, answer.text

@@ -18,6 +18,14 @@ TABLE = [
     ("GET", "/v1/calls/complite", 5),
     ("GET", "/v1/calls/complete", 5),
     ("GET", "/v1/calls/active", 5),
+    ("POST", "/v1/users/400/update_password", 1),
+    ("POST", "/v1/users/400/update_extension_number", 5),
+    ("POST", "/v1/users/400/update_email", 5),
+    ("POST", "/v1/users/400/voice_mail_box_on", 5),
+    ("POST", "/v1/users/400/voice_mail_box_off", 5),
+    ("GET", "/v1/users/400/records", 5),
+    ("GET", "/v1/accounts/1000/balance", 5),
+    ("GET", "/v1/phone_numbers/+74950001122", 5),
 ]
 
 
@@ -26,7 +34,9 @@ async def test_the_edge(api, method, path, seconds):
     api.pbx.place_call(1000, "400", "401", "internal", 600_000)
 
     async def ask() -> int:
-        answer = await api.request(method, path, body={"params": {"user": "400", "num": "401"}})
+        num = "450" if path.startswith("/v1/users") else "401"
+        params = {"user": "400", "num": num, "password": "p", "mail": "a@b.example"}
+        answer = await api.request(method, path, body={"params": params})
         return answer.status if answer.status == 200 else answer.failure
 
     assert await ask() == 200
@@ -37,6 +47,19 @@ async def test_the_edge(api, method, path, seconds):
     # Exactly the interval since the last admitted one: the refusals in between did not move it.
     assert await ask() == 200
     assert await ask() == 429
+
+
+async def test_one_user_a_minute_is_created(api):
+    for num, seconds, status in (("450", 59.999, 200), ("451", 0.001, 429), ("451", 0, 200)):
+        answer = await api.change("/v1/users/create", password="p", num=num, mail="a@b.example")
+        assert answer.status == status
+        api.clock.advance(seconds)
+
+
+async def test_two_users_do_not_disturb_each_other_two_changes_of_one_do(api):
+    assert (await api.change("/v1/users/400/update_email", mail="a@b.example")).status == 200
+    assert (await api.change("/v1/users/401/update_email", mail="a@b.example")).status == 200
+    assert (await api.change("/v1/users/400/update_email", mail="c@b.example")).failure == 429
 
 
 async def test_the_query_makes_no_other_lane(api):

@@ -86,3 +86,12 @@ async def test_a_port_in_use_is_an_error_in_one_line():
     assert (second.returncode, out) == (1, b"")
     assert err.startswith(b"Error: cannot listen on 127.0.0.1:")
     assert len(err.splitlines()) == 1
+
+
+async def test_a_process_with_virtual_time():
+    options = ["--key", "1000_demo", "--password", "demo", "--calls-per-minute", "60", "--virtual", "--reuse-channels"]
+    async with process(*options) as (_, url), aiohttp.ClientSession() as session:
+        async with session.put(f"{url}/_sandbox/clock", json={"advance": 3_600}) as response:
+            assert response.status == 200
+        async with session.get(f"{url}/_sandbox/ledger", params={"format": "jsonl"}) as response:
+            assert len((await response.text()).splitlines()) > 3_000
