@@ -37,7 +37,7 @@ format: $(STAMP) ## format and mend what can be mended by itself
 	$(BIN)/ruff check --fix .
 
 pins: $(STAMP) ## renew requirements.txt from pyproject.toml (needs uv)
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 		--upgrade --extra dev pyproject.toml -o requirements.txt
 
 clean: ## remove the environment and every cache

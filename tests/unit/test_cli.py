@@ -86,9 +86,7 @@ def test_a_configuration_that_is_not_there_exits_1(command: str, tmp_path: Path)
 def test_the_installed_command_checks(config: Path) -> None:
     command = Path(sys.executable).with_name("ringcloud-gateway")
     config.write_text("[log]\nlevel = 'loud'\n", encoding="utf-8")
-    done = subprocess.run(  # noqa: S603 - our own command
-        [str(command), "check", str(config)], capture_output=True, text=True, check=False, timeout=60
-    )
+    done = subprocess.run([str(command), "check", str(config)], capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 1
     assert done.stderr == f"Error: {config}: log.level: Invalid enum value 'loud'\n"
     assert done.stdout == ""

@@ -16,7 +16,7 @@ HASH = hashlib.md5(f"{KEY}{PASSWORD}".encode()).hexdigest()  # noqa: S324 - as t
 @pytest.fixture(scope="module", params=["console", "json"])
 def written(request: pytest.FixtureRequest) -> tuple[str, str]:
     """The format, and what a process wrote that asks RingCloud while it logs at debug."""
-    done = subprocess.run(  # noqa: S603 - our own module
+    done = subprocess.run(
         [sys.executable, "-m", "tests.unit.config.logs_probe", request.param, KEY, PASSWORD],
         capture_output=True,
         text=True,
