@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, Literal
+from datetime import datetime
+from typing import Annotated, Literal, Protocol
 
 import msgspec
 
@@ -68,8 +69,27 @@ def source_of(account: int) -> str:
     return f"/ringcloud/accounts/{account}"
 
 
-def headers_of(event: CallEvent) -> list[Header]:
-    """The Kafka headers of `event` in CloudEvents binary mode; its value is `encode_data(event)`."""
+class Attributes(Protocol):
+    """What every CloudEvent of the gateway has."""
+
+    @property
+    def specversion(self) -> str: ...
+    @property
+    def id(self) -> str: ...
+    @property
+    def source(self) -> str: ...
+    @property
+    def type(self) -> str: ...
+    @property
+    def subject(self) -> str: ...
+    @property
+    def time(self) -> datetime: ...
+    @property
+    def datacontenttype(self) -> str: ...
+
+
+def attribute_headers(event: Attributes) -> list[Header]:
+    """An event's attributes as Kafka headers, in CloudEvents binary mode."""
     return [
         ("ce_specversion", event.specversion.encode()),
         ("ce_id", event.id.encode()),
@@ -77,9 +97,13 @@ def headers_of(event: CallEvent) -> list[Header]:
         ("ce_type", event.type.encode()),
         ("ce_subject", event.subject.encode()),
         ("ce_time", _json(event.time).strip(b'"')),
-        ("ce_sequence", event.sequence.encode()),
         ("content-type", event.datacontenttype.encode()),
     ]
+
+
+def headers_of(event: CallEvent) -> list[Header]:
+    """The Kafka headers of `event` in CloudEvents binary mode; its value is `encode_data(event)`."""
+    return [*attribute_headers(event), ("ce_sequence", event.sequence.encode())]
 
 
 def encode_data(event: CallEvent) -> bytes:

@@ -60,6 +60,8 @@ class Topics:
         self.poller_state = topic("poller-state", "account + part", "the differ's state in parts", "shards", None)
         self.commands = topic("commands", "account", "requests", "shards", 1)
         self.command_results = topic("command-results", "account", "what became of each request", "shards", 7)
+        self.accounts = topic("accounts", "account", "accounts declared at run time", "shards", None)
+        self.gateway = topic("gateway", "account", "gaps, degraded and recovered accounts", "partitions", 30)
         self.deliveries = topic("webhook-deliveries", "endpoint", "what to deliver", "partitions", 7)
         self.retries: dict[int, Topic] = {
             delay: topic(f"webhook-retries-{delay}s", "endpoint", f"deliveries due {delay} s later", "partitions", 7)
@@ -75,6 +77,8 @@ class Topics:
             self.poller_state,
             self.commands,
             self.command_results,
+            self.accounts,
+            self.gateway,
             self.deliveries,
             *self.retries.values(),
             self.attempts,
