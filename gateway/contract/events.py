@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import StrEnum
 from datetime import datetime
+from enum import StrEnum
 from typing import Annotated, Literal, Protocol
 
 import msgspec

@@ -61,7 +61,7 @@ class Topics:
         self.commands = topic("commands", "account", "requests", "shards", 1)
         self.command_results = topic("command-results", "account", "what became of each request", "shards", 7)
         self.accounts = topic("accounts", "account", "accounts declared at run time", "shards", None)
-        self.gateway = topic("gateway", "account", "gaps, degraded and recovered accounts", "partitions", 30)
+        self.gateway = topic("gateway", "account", "gaps, degraded and recovered accounts", "shards", 30)
         self.deliveries = topic("webhook-deliveries", "endpoint", "what to deliver", "partitions", 7)
         self.retries: dict[int, Topic] = {
             delay: topic(f"webhook-retries-{delay}s", "endpoint", f"deliveries due {delay} s later", "partitions", 7)
