@@ -20,6 +20,7 @@ import uvloop
 from aiokafka.errors import KafkaError
 
 from gateway import config as configuration
+from gateway.cli_accounts import account_commands
 from gateway.config import Config, ConfigError
 from gateway.runtime import logs
 from gateway.runtime.kafka import TopicError
@@ -103,6 +104,20 @@ def check(config: Path) -> None:
     click.echo(f"{config}: right: {len(loaded.accounts)} accounts, {len(loaded.endpoints)} endpoints")
 
 
+@main.command()
+@click.argument("directory", type=click.Path(file_okay=False, path_type=Path), metavar="DIR")
+def schemas(directory: Path) -> None:
+    """Write the contract into DIR: JSON Schemas and an AsyncAPI document, made from what the gateway runs on."""
+    from gateway.schemas.files import write
+
+    try:
+        written = write(directory)
+    except OSError as error:
+        raise click.ClickException(f"{error.filename}: {error.strerror}") from None
+    for path in written:
+        click.echo(path)
+
+
 @main.group()
 def commands() -> None:
     """Ask RingCloud for something through the command topic."""
@@ -179,6 +194,9 @@ def _load(path: Path) -> Config:
         raise click.ClickException(str(error)) from None
     logs.set_up(loaded.log.format, loaded.log.level)
     return loaded
+
+
+main.add_command(account_commands(_load))
 
 
 def _serve(service: Coroutine[Any, Any, None]) -> None:

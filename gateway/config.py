@@ -48,6 +48,7 @@ class RingCloudConfig(_Section, frozen=True):
     base_url: Annotated[str, msgspec.Meta(pattern=r"^https?://[^?#]+$")] = "https://api.ringcloud.ru"
     completed_path: Literal["complite", "complete"] = "complite"
     timeout: Annotated[float, msgspec.Meta(gt=0, le=60)] = 10.0
+    proxy: Annotated[str, msgspec.Meta(pattern=r"^(|http://[^@\s]+|(env|file):[^\x00]+)$(?!\n)")] = ""
     max_connections: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 256
     max_response_bytes: Annotated[int, msgspec.Meta(ge=1024)] = 32 * 1024 * 1024
 
@@ -59,6 +60,7 @@ class CallsConfig(_Section, frozen=True):
     absence_grace: Annotated[float, msgspec.Meta(ge=5, le=3600)] = 60.0
     match_tolerance: Annotated[float, msgspec.Meta(ge=0, le=60)] = 0.0
     max_clock_skew: Annotated[float, msgspec.Meta(ge=1, le=86_400)] = 600.0
+    degraded_after: Annotated[float, msgspec.Meta(ge=5, le=86_400)] = 30.0
 
 
 class KeyConfig(_Section, frozen=True):
@@ -74,6 +76,7 @@ class AccountConfig(_Section, frozen=True):
     id: Annotated[int, msgspec.Meta(ge=1)]
     keys: Annotated[tuple[KeyConfig, ...], msgspec.Meta(min_length=1, max_length=8)]
     time_zone: str = "Europe/Moscow"
+    channels: bool = False
 
 
 class DeliveryConfig(_Section, frozen=True):
@@ -156,14 +159,19 @@ def account_of(key: str) -> int | None:
     return int(number) if separator and number.isascii() and number.isdigit() and len(number) < 20 else None
 
 
+def check_zone(where: Path | str, field: str, name: str) -> None:
+    """Raise ConfigError, naming `where` and `field`, unless there is a time zone `name`."""
+    try:
+        zoneinfo.ZoneInfo(name)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        raise ConfigError(where, field, f"no such time zone: {name!r}") from None
+
+
 def _check(path: Path, config: Config) -> None:
     _no_twins(path, "accounts", [account.id for account in config.accounts])
     _no_twins(path, "endpoints", [endpoint.id for endpoint in config.endpoints])
     for at, account in enumerate(config.accounts):
-        try:
-            zoneinfo.ZoneInfo(account.time_zone)
-        except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
-            raise ConfigError(path, f"accounts[{at}].time_zone", f"no such time zone: {account.time_zone!r}") from None
+        check_zone(path, f"accounts[{at}].time_zone", account.time_zone)
     for at, endpoint in enumerate(config.endpoints):
         for n, reference in enumerate(endpoint.secrets):
             if not re.search(_REFERENCE, reference):

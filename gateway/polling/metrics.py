@@ -6,6 +6,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 ACTIVE_CALLS = Gauge("ringcloud_active_calls", "Calls that count as live, from the differ's state", ["account"])
 EVENTS = Counter("ringcloud_events_committed", "Call events committed to Kafka", ["account", "type"])
+NOTICES = Counter("ringcloud_notices_committed", "Gaps, degraded and recovered accounts told of", ["account", "type"])
 POLLS = Counter(
     "ringcloud_polls",
     "Polls by what came back; everything but read and unchanged leaves the account's calls as they were",

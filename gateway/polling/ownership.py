@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
@@ -20,20 +20,18 @@ _log = structlog.get_logger(__name__)
 class Ownership(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka has no types
     """Runs the shards that the group gives to this process, and hands each its commands.
 
-    Shards with accounts run from assignment on; the others start with the first command that comes for them.
+    Shards with accounts run from assignment on; the others start with the first account or command that comes for them.
     """
 
     def __init__(
         self,
         config: KafkaConfig,
         work: Work,
-        populated: Collection[int],
         taken_over: Callable[[Iterable[int]], None],
     ) -> None:
-        """`populated` are the shards with accounts; `taken_over` is told of shards that were not this process's."""
+        """`taken_over` is told of shards that were not this process's."""
         self._config = config
         self._work = work
-        self._populated = frozenset(populated)
         self._taken_over = taken_over
         self._group = f"{config.prefix}-gateway"
         self._topic = Topics(config.prefix).commands.name
@@ -74,6 +72,12 @@ class Ownership(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka has
             await self._stop(list(self._shards))
             await stop_consumer(consumer)
 
+    def accounts_changed(self, shards: Iterable[int]) -> None:
+        """Accounts of these shards were declared, withdrawn or declared anew."""
+        for number in shards:
+            if number in self._owned and self._failed is not None:
+                self._start(number).accounts_changed()
+
     async def on_partitions_revoked(self, revoked: list[TopicPartition]) -> None:
         """Stop what was owned before anyone else can own it."""
         numbers = {one.partition for one in revoked}
@@ -92,7 +96,7 @@ class Ownership(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka has
         _log.info("shards assigned", shards=len(numbers))
         self._taken_over(numbers)
         for number in numbers:
-            if number in self._populated:
+            if self._work.accounts(number):
                 self._start(number)
         self.assigned.set()
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import zlib
-from collections.abc import Awaitable, Callable, Sequence
-from datetime import datetime
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -14,22 +13,26 @@ from zoneinfo import ZoneInfo
 import structlog
 
 from gateway.calls.differ import Diff, Rules, Window, first_state, read_active, read_completed
-from gateway.calls.state import MARK, AccountState, load
+from gateway.calls.state import MARK
 from gateway.contract.events import CallEvent, encode_data, headers_of
+from gateway.contract.notices import Listing, Notice, encode_notice, headers_of_notice
 from gateway.contract.times import Ms
 from gateway.polling import metrics
-from gateway.polling.store import encoded
+from gateway.polling.gaps import days_since, gap_before
+from gateway.polling.health import LISTINGS, Health, reason_of
+from gateway.polling.store import Memory, encoded, health_part
 from gateway.ringcloud import Answer, RingCloud, RingCloudError
 from gateway.ringcloud.limits import ACTIVE
 from gateway.runtime.committer import Record
-from gateway.runtime.shards import Handles, state_records
+from gateway.runtime.shards import Handles, key_of, state_records
 
 _log = structlog.get_logger(__name__)
 
 _HEARTBEAT: Ms = 60_000
-_MAX_DAYS = 7
-# A day's list is asked for by days: near midnight, and with clocks that may differ, the day before is asked for too.
-_MIDNIGHT: Ms = 15 * 60_000
+# What is allowed for a round trip where several keys are asked in turn, as a part of the interval.
+_LONGEST_TRIP = 0.2
+
+Ask = Callable[[RingCloud, int], Awaitable[None]]
 
 
 class Poller:
@@ -40,24 +43,29 @@ class Poller:
         rules: Rules,
         keys: Sequence[RingCloud],
         zone: ZoneInfo,
+        degraded_after: Ms,
         shard: Handles,
+        memory: Memory,
     ) -> None:
-        """Begins from what is kept of the account. Raises msgspec.MsgspecError where that can't be read."""
+        """Begins from what is remembered of the account."""
         self._rules = rules
         self._keys = keys
         self._zone = zone
         self._shard = shard
-        self._state: AccountState | None = load(shard.kept.get(rules.account, {}).items())
+        self._state = memory.state
+        self._health = Health(rules.account, degraded_after, memory.degraded_since, _read_at(memory), _now())
         self._written: Ms = 0
         self._log = _log.bind(account=rules.account)
         self._failing: dict[str, str] = {}
         self._last_read: dict[str, float] = {}
         self._last_body: dict[str, bytes] = {}
+        self._last_turn: dict[str, int] = {}
+        self._trips = [0.0] * len(keys)
 
     async def run(self) -> None:
         """Poll until cancelled. Raises NotCommitted when the shard can't write any more."""
         account = str(self._rules.account)
-        for which in ("active", "completed"):
+        for which in LISTINGS:
             self._last_read[which] = time.time()
             metrics.SNAPSHOT_AGE.labels(account, which).set_function(partial(self._age, which))
         self._count_live()
@@ -67,104 +75,155 @@ class Poller:
                 tasks.create_task(self._poll("completed", self._ask_completed, 0.5))
         finally:
             metrics.ACTIVE_CALLS.remove(account)
-            for which in ("active", "completed"):
+            for which in LISTINGS:
                 metrics.SNAPSHOT_AGE.remove(account, which)
 
-    async def _poll(self, which: str, ask: Callable[[RingCloud], Awaitable[None]], phase: float) -> None:
+    @property
+    def memory(self) -> Memory:
+        """What is remembered now: where another poller of the account may go on."""
+        return Memory(self._state, self._health.since)
+
+    async def _poll(self, which: Listing, ask: Ask, phase: float) -> None:
         """Ask through each key in turn, evenly spaced. The limiter holds back whatever would come too early."""
-        step = ACTIVE.interval / len(self._keys)
         loop = asyncio.get_running_loop()
         # A new owner's lanes rest for an interval; behind that, accounts are spread over half of one, and an account's
         # two lists are asked for alternately.
         spread = zlib.crc32(str(self._rules.account).encode()) % 1000 / 1000
-        due = loop.time() + ACTIVE.interval + (spread / 2 + phase) * step
+        due = loop.time() + ACTIVE.interval + (spread / 2 + phase) * self._step()
+        asked: list[asyncio.Task[None] | None] = [None] * len(self._keys)
         turn = 0
-        while True:
-            await asyncio.sleep(max(0.0, due - loop.time()))
-            due = max(due + step, loop.time())
-            key = self._keys[turn % len(self._keys)]
-            turn += 1
-            try:
-                await ask(key)
-            except RingCloudError as error:
-                self._unknown(which, error)
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                await asyncio.sleep(max(0.0, due - loop.time()))
+                key = turn % len(self._keys)
+                # A slow answer holds up its own key only.
+                if (before := asked[key]) is not None:
+                    await before
+                due = max(due + self._step(), loop.time())
+                asked[key] = tasks.create_task(self._ask(which, ask, turn))
+                turn += 1
+
+    def _step(self) -> float:
+        """Seconds between two questions for a list.
+
+        A lane is free an interval after its last answer, so a key's questions are a round trip further apart than an
+        interval. Several keys go at the pace of the slowest, or their turns would drift together.
+        """
+        keys = len(self._keys)
+        trip = min(max(self._trips), _LONGEST_TRIP * ACTIVE.interval) if keys > 1 else 0.0
+        return (ACTIVE.interval + trip) / keys
+
+    async def _ask(self, which: Listing, ask: Ask, turn: int) -> None:
+        try:
+            await ask(self._keys[turn % len(self._keys)], turn)
+        except RingCloudError as error:
+            await self._unknown(which, error)
 
     def _age(self, which: str) -> float:
         return time.time() - self._last_read[which]
 
-    def _unknown(self, which: str, error: RingCloudError) -> None:
+    async def _unknown(self, which: Listing, error: RingCloudError) -> None:
         """An answer that can't be read changes nothing (law 1). It is logged when the reason changes, not each time."""
-        outcome = _outcome(error)
+        outcome = reason_of(error)
         metrics.POLLS.labels(str(self._rules.account), which, outcome).inc()
         if self._failing.get(which) != outcome:
             self._failing[which] = outcome
             self._log.warning("snapshot unknown", list=which, outcome=outcome, error=str(error))
+        notice = self._health.unknown(which, error, _now())
+        if notice is not None:
+            self._log.error("account degraded", list=which, reason=outcome, error=str(error))
+            await self._commit([], health_part(self._health.since), [notice])
 
-    def _readable(self, which: str, outcome: str) -> None:
+    def _readable(self, which: Listing, outcome: str) -> Notice | None:
         metrics.POLLS.labels(str(self._rules.account), which, outcome).inc()
         self._last_read[which] = time.time()
         if self._failing.pop(which, None) is not None:
             self._log.info("snapshots are readable again", list=which)
+        return self._health.readable(which, _now())
 
-    async def _ask_active(self, api: RingCloud) -> None:
-        await self._take("active", await api.fetch_active(), api.read_active, read_active)
+    async def _ask_active(self, api: RingCloud, turn: int) -> None:
+        await self._take("active", turn, await api.fetch_active(), api.read_active, read_active)
 
-    async def _ask_completed(self, api: RingCloud) -> None:
-        answer = await api.fetch_completed(self._days())
-        await self._take("completed", answer, api.read_completed, read_completed)
+    async def _ask_completed(self, api: RingCloud, turn: int) -> None:
+        mark = None if self._state is None else self._state.mark
+        answer = await api.fetch_completed(days_since(mark, self._zone, _now()))
+        await self._take("completed", turn, answer, api.read_completed, read_completed)
 
     async def _take(
-        self, which: str, answer: Answer, read: Callable[[Answer], Sequence[Any]], diff_of: Callable[..., Diff]
+        self,
+        which: Listing,
+        turn: int,
+        answer: Answer,
+        read: Callable[[Answer], Sequence[Any]],
+        diff_of: Callable[..., Diff],
     ) -> None:
         window = Window(answer.sent_at, max(answer.sent_at, answer.received_at))
+        self._trips[turn % len(self._keys)] = (window.received - window.sent) / 1000
+        if turn < self._last_turn.get(which, 0):
+            # Another key's later question was answered first: what this one says is known, or was changed since.
+            metrics.POLLS.labels(str(self._rules.account), which, "overtaken").inc()
+            return
         same = self._last_body.get(which) == answer.body
         rows = None if same else read(answer)
-        self._readable(which, "unchanged" if same else "read")
+        self._last_turn[which] = turn
+        notices = [self._readable(which, "unchanged" if same else "read")]
         state = self._state or first_state(self._rules, window)
+        if which == "completed":
+            notices.append(gap_before(self._rules.account, state.mark, rows or (), self._zone, window))
         diff = diff_of(self._rules, state, rows, window, answer.server_date)
         # Rows that wait for the other list must be read again even if the answer stays the same.
         self._last_body[which] = b"" if diff.deferred else answer.body
-        await self._apply(diff, window.received)
+        await self._apply(diff, window.received, [notice for notice in notices if notice is not None])
 
-    async def _apply(self, diff: Diff, now: Ms) -> None:
+    async def _apply(self, diff: Diff, now: Ms, notices: Sequence[Notice]) -> None:
         """Take over the next state and commit it with its events; in between nothing is awaited, so order holds."""
         self._state = diff.state
         self._count_live()
         parts = dict(diff.parts)
-        if now - self._written >= _HEARTBEAT:
+        if notices or now - self._written >= _HEARTBEAT:
             parts[MARK] = diff.state.mark
-        if not parts:
-            return
         if MARK in parts:
             self._written = now
+        written = encoded(parts)
+        if notices:
+            written |= health_part(self._health.since)
+        await self._commit(diff.events, written, notices)
+
+    async def _commit(
+        self, events: Sequence[CallEvent], parts: Mapping[str, bytes | None], notices: Sequence[Notice]
+    ) -> None:
+        if not parts:
+            return
         account = self._rules.account
-        records = [self._event_record(event) for event in diff.events]
-        records += state_records(self._shard, account, encoded(parts))
+        records = [self._event_record(event) for event in events]
+        records += [self._notice_record(notice) for notice in notices]
+        records += state_records(self._shard, account, parts)
         await self._shard.committer.commit(records)
-        for event in diff.events:
+        for event in events:
             metrics.EVENTS.labels(str(account), event.type).inc()
+        for notice in notices:
+            metrics.NOTICES.labels(str(account), notice.type).inc()
 
     def _event_record(self, event: CallEvent) -> Record:
         return Record(self._shard.topics.calls.name, event.subject.encode(), encode_data(event), headers_of(event))
+
+    def _notice_record(self, notice: Notice) -> Record:
+        topic = self._shard.topics.gateway.name
+        return Record(topic, key_of(self._rules.account), encode_notice(notice), headers_of_notice(notice))
 
     def _count_live(self) -> None:
         live = 0 if self._state is None else self._state.live()
         metrics.ACTIVE_CALLS.labels(str(self._rules.account)).set(live)
 
-    def _days(self) -> int:
-        """How many days of completed calls to ask for: one in steady state, all since the last list after an outage.
 
-        Whether `days=1` means the last 24 hours or today is not documented, so it counts as today.
-        """
-        last = None if self._state is None else self._state.mark.completed
-        if last is None:
-            return 1 if self._state is None else _MAX_DAYS
-        since = datetime.fromtimestamp((last.sent - _MIDNIGHT) / 1000, self._zone).date()
-        today = datetime.now(self._zone).date()
-        return min(_MAX_DAYS, (today - since).days + 1)
+def _read_at(memory: Memory) -> dict[Listing, Ms]:
+    """When each list was last read well, by what is remembered."""
+    if memory.state is None:
+        return {}
+    mark = memory.state.mark
+    readings: dict[Listing, Window | None] = {"active": mark.active, "completed": mark.completed}
+    return {which: window.received for which, window in readings.items() if window is not None}
 
 
-def _outcome(error: RingCloudError) -> str:
-    """A bounded label for what went wrong: the error's class."""
-    name = type(error).__name__
-    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name).lstrip("_")
+def _now() -> Ms:
+    return time.time_ns() // 1_000_000

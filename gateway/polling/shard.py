@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import structlog
@@ -13,7 +13,7 @@ from aiokafka.errors import KafkaError, ProducerFenced
 from gateway.config import KafkaConfig
 from gateway.contract.topics import Topics
 from gateway.polling.poller import Poller
-from gateway.polling.store import load_shard
+from gateway.polling.store import Memory, load_shard, remembered
 from gateway.runtime.committer import Committer, NotCommitted
 from gateway.runtime.kafka import transactional_producer
 from gateway.runtime.shards import Handles
@@ -34,10 +34,13 @@ class CommandHandler(Protocol):
 
 
 class Work(Protocol):
-    """Makes a shard's workers from what is kept of it."""
+    """Makes a shard's workers, and knows its accounts."""
 
-    def pollers(self, shard: Handles) -> list[Poller]:
-        """A poller for each account of the shard."""
+    def accounts(self, shard: int) -> Mapping[int, object]:
+        """The accounts of the shard by their numbers, each with what it is declared as, by which a change is known."""
+
+    def poller(self, account: int, shard: Handles, memory: Memory) -> Poller:
+        """A poller for an account of the shard."""
 
     def commands(self, shard: Handles) -> CommandHandler:
         """The executor of the shard's commands."""
@@ -55,11 +58,16 @@ class Shard:
         self._accepted = accepted
         self._inbox: asyncio.Queue[Sequence[ConsumerRecord]] = asyncio.Queue()
         self._batch: Sequence[ConsumerRecord] = ()
+        self._declared = asyncio.Event()
         self._log = _log.bind(shard=number)
 
     def give(self, records: Sequence[ConsumerRecord]) -> None:
         """Hand over records of the command topic. They are kept through restarts of the shard."""
         self._inbox.put_nowait(records)
+
+    def accounts_changed(self) -> None:
+        """Accounts of the shard were declared, withdrawn or declared anew: their pollers start, stop, or start anew."""
+        self._declared.set()
 
     async def run(self) -> None:
         """Own the shard until cancelled."""
@@ -84,14 +92,33 @@ class Shard:
             kept = await load_shard(self._config, self.number)
             committer = Committer(producer, self._group)
             handles = Handles(self.number, committer, topics, kept)
-            pollers, commands = self._work.pollers(handles), self._work.commands(handles)
-            self._log.info("shard owned", accounts=len(pollers))
+            commands = self._work.commands(handles)
+            self._log.info("shard owned", accounts=len(self._work.accounts(self.number)))
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(committer.run())
                 tasks.create_task(commands.run())
                 tasks.create_task(self._accept(commands))
-                for poller in pollers:
-                    tasks.create_task(poller.run())
+                tasks.create_task(self._poll(handles))
+
+    async def _poll(self, handles: Handles) -> None:
+        """Run a poller for each account, as they are declared and withdrawn."""
+        running: dict[int, tuple[object, Poller, asyncio.Task[None]]] = {}
+        resting: dict[int, Memory] = {}
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                self._declared.clear()
+                declared = self._work.accounts(self.number)
+                for account in [one for one, (as_, _, _) in running.items() if declared.get(one) is not as_]:
+                    _, poller, task = running.pop(account)
+                    task.cancel()
+                    await asyncio.wait([task])
+                    resting[account] = poller.memory
+                for account, as_ in declared.items():
+                    if account not in running:
+                        memory = resting.pop(account, None) or remembered(handles.kept.get(account, {}))
+                        poller = self._work.poller(account, handles, memory)
+                        running[account] = (as_, poller, tasks.create_task(poller.run()))
+                await self._declared.wait()
 
     async def _accept(self, commands: CommandHandler) -> None:
         while True:

@@ -3,17 +3,41 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 
+import msgspec
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from gateway.calls.state import Parts, encode
+from gateway.calls.state import AccountState, Parts, encode, load
 from gateway.config import KafkaConfig
+from gateway.contract.times import Ms
 from gateway.contract.topics import Topics
 from gateway.runtime.kafka import client_settings
 from gateway.runtime.shards import Kept
 
 _log = structlog.get_logger(__name__)
+
+
+_HEALTH = "health"
+
+
+class Memory(msgspec.Struct, frozen=True):
+    """What is remembered of an account: the differ's state, and since when it is degraded. Both None where unknown."""
+
+    state: AccountState | None = None
+    degraded_since: Ms | None = None
+
+
+def remembered(parts: Mapping[str, bytes]) -> Memory:
+    """The memory of an account out of its kept parts. Raises msgspec.MsgspecError for bytes that are not a part."""
+    health = parts.get(_HEALTH)
+    return Memory(load(parts.items()), None if health is None else msgspec.msgpack.decode(health, type=Ms))
+
+
+def health_part(since: Ms | None) -> dict[str, bytes | None]:
+    """The part that keeps since when an account is degraded; nothing is kept while it is well."""
+    return {_HEALTH: None if since is None else msgspec.msgpack.encode(since)}
 
 
 def encoded(parts: Parts) -> dict[str, bytes | None]:

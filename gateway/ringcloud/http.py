@@ -98,7 +98,7 @@ class Http:
         self._keep_alive = keep_alive
         self._ssl = ssl_context or httpx.create_ssl_context(trust_env=False)
         self._wall = wall
-        self._proxy = _proxy(proxy)
+        self._proxy = read_proxy(proxy)
         self._get = self._transport(kept=True)
         self._post = self._transport(kept=False)
 
@@ -260,7 +260,8 @@ class _Passage:
         raise failure
 
 
-def _proxy(url: str | None) -> httpx.Proxy | None:
+def read_proxy(url: str | None) -> httpx.Proxy | None:
+    """An HTTP proxy's URL as httpx takes it. Raises ValueError, which does not repeat the URL, for one that is none."""
     if url is None:
         return None
     try:
@@ -268,7 +269,7 @@ def _proxy(url: str | None) -> httpx.Proxy | None:
     except (ValueError, httpx.InvalidURL):
         proxy = None
     if proxy is None or proxy.url.scheme != "http" or not proxy.url.host:
-        raise ValueError("not an HTTP proxy's URL")  # which may hold a password, so it is not repeated
+        raise ValueError("not an HTTP proxy's URL")
     if proxy.auth is None:
         return proxy
     # As a header: aiohttp's own way to say it is deprecated. It calls it Proxy-Authorization where it sends it.

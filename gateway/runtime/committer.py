@@ -20,6 +20,16 @@ TRANSACTIONS = Histogram(
     "From a transaction's begin to its commit",
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
+TRANSACTION_RECORDS = Histogram(
+    "ringcloud_transaction_records",
+    "Records in a transaction: events, state, results",
+    buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500, 1000),
+)
+COMMIT_WAIT = Histogram(
+    "ringcloud_commit_wait_seconds",
+    "From handing records in to their commit: the transaction before them and their own",
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+)
 
 # Brokers that don't answer an abort for this long abort by themselves, or when the shard's next owner comes.
 _ABORT_SECONDS = 2.0
@@ -43,6 +53,7 @@ class _Waiting(msgspec.Struct):
     records: Sequence[Record]
     offsets: Mapping[TopicPartition, int]
     done: asyncio.Future[None]
+    since: float
 
 
 class Committer:
@@ -67,7 +78,7 @@ class Committer:
         if self._failed is not None:
             raise NotCommitted(str(self._failed)) from self._failed
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Waiting(records, offsets or {}, done))
+        self._waiting.append(_Waiting(records, offsets or {}, done, perf_counter()))
         self._wake.set()
         await done
 
@@ -94,8 +105,11 @@ class Committer:
             for one in batch:
                 _give_up(one, error)
             raise
-        TRANSACTIONS.observe(perf_counter() - began)
+        ended = perf_counter()
+        TRANSACTIONS.observe(ended - began)
+        TRANSACTION_RECORDS.observe(sum(len(one.records) for one in batch))
         for one in batch:
+            COMMIT_WAIT.observe(ended - one.since)
             if not one.done.done():
                 one.done.set_result(None)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -170,7 +171,7 @@ def test_a_call_is_started_maybe_answered_and_ended_in_sequence(run: Run) -> Non
         answered = life[-1]["data"]["disposition"] == "ANSWERED"
         assert types == ["call.started", *(["call.answered"] if answered else []), "call.ended"]
         assert [event["data"]["sequence"] for event in life] == [*range(1, len(life) + 1)]
-        times = [event["time"] for event in life]
+        times = [datetime.fromisoformat(event["time"]) for event in life]
         assert times == sorted(times)
 
 

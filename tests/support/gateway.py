@@ -231,8 +231,15 @@ async def site(
             "ringcloud": {"base_url": sandbox.url, **given.get("ringcloud", {})},
             "calls": given.get("calls", {}),
             "accounts": [
-                {"id": spec.account, "keys": [{name: _secret(folder, spec, name) for name in ("key", "password")}]}
-                for spec in settings.keys
+                {
+                    "id": account,
+                    "keys": [
+                        {name: _secret(folder, spec, name) for name in ("key", "password")}
+                        for spec in settings.keys
+                        if spec.account == account
+                    ],
+                }
+                for account in dict.fromkeys(spec.account for spec in settings.keys)
             ],
         }
         path = folder / "site.toml"
@@ -305,6 +312,6 @@ def _apart(coroutine: Coroutine[Any, Any, U]) -> U:
 
 
 def _secret(folder: Path, spec: KeySpec, name: str) -> str:
-    path = folder / f"{spec.account}.{name}"
+    path = folder / f"{spec.key}.{name}"
     path.write_text(getattr(spec, name))
     return f"file:{path}"

@@ -42,7 +42,13 @@ def test_each_is_kept_as_the_table_says(topic: Topic) -> None:
 
 def test_topics_keyed_by_the_account_are_as_wide_as_the_shards() -> None:
     wide = {topic.name for topic in Topics().all() if topic.width == "shards"}
-    assert wide == {"ringcloud.poller-state.v1", "ringcloud.commands.v1", "ringcloud.command-results.v1"}
+    assert wide == {
+        "ringcloud.poller-state.v1",
+        "ringcloud.commands.v1",
+        "ringcloud.command-results.v1",
+        "ringcloud.accounts.v1",
+        "ringcloud.gateway.v1",
+    }
 
 
 def test_the_prefix_begins_every_name() -> None:

@@ -1,0 +1,178 @@
+"""Asks for one account's list of channels as often as the limiter allows, and for the details of those that are new."""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+
+import structlog
+
+from gateway.calls.differ import Leg, Window
+from gateway.contract.times import Ms
+from gateway.polling import metrics
+from gateway.polling.health import reason_of
+from gateway.ringcloud import Answer, BadParameters, Channel, NotFound, RingCloud, RingCloudError
+from gateway.ringcloud.limits import CHANNELS
+
+_log = structlog.get_logger(__name__)
+
+# How many details are asked for at once.
+_AT_ONCE = 16
+# What a PBX says where it has no number.
+_NO_NUMBER = (None, "", "<unknown>")
+
+# Diffs the channels of the list that was asked for in a window, and commits what came of it; returns the names that need
+# not be asked for again while both are listed, each with its other side's.
+Take = Callable[[Sequence[Leg], Window], Awaitable[Mapping[str, str]]]
+
+
+class Legs:
+    """The channels of an account, as far as they are known. Nothing of it is kept: after a restart all are new."""
+
+    def __init__(self) -> None:
+        self._legs: dict[str, Leg | None] = {}  # None: listed, no details yet
+        self._since: dict[str, tuple[Window, Ms | None]] = {}
+        self._settled: dict[str, str] = {}
+        self._named: frozenset[str] = frozenset()  # of the last list with names in it
+        self._named_at: Ms | None = None
+
+    def listed(self, names: Iterable[str], window: Window) -> list[str]:
+        """The list that was asked for in `window` shows `names`. Returns those to be asked for, the newest first."""
+        now = dict.fromkeys(names)
+        for name in [name for name in self._since if name not in now]:
+            self.gone(name)
+        for name in now:
+            if name not in self._since:
+                # An empty list may be wrong for a moment, so it does not tell that a channel did not exist.
+                self._since[name] = window, None if name in self._named else self._named_at
+        if now:
+            self._named, self._named_at = frozenset(now), window.sent
+        due = [name for name in now if self._settled.get(name) not in now]
+        return sorted(due, key=lambda name: -self._since[name][0].sent)
+
+    def told(self, channel: Channel, window: Window) -> None:
+        """The details of a listed channel, asked for in `window`."""
+        since = self._since.get(channel.name)
+        if since is None:
+            return
+        leg = Leg(
+            name=channel.name,
+            caller=_number(channel.caller_id_num),
+            connected=_number(channel.connected_line_num),
+            seconds=channel.seconds,
+            asked=window,
+            listed=since[0],
+            missing=since[1],
+        )
+        if leg.seconds is not None and leg.begun() is None:
+            # Younger than its name: that was given to another call. The next list shows it as new.
+            self.gone(channel.name)
+        else:
+            self._legs[channel.name] = leg
+
+    def gone(self, name: str) -> None:
+        """There is no such channel any more."""
+        self._since.pop(name, None)
+        self._legs.pop(name, None)
+        self._settled.pop(name, None)
+
+    def settle(self, pairs: Mapping[str, str]) -> None:
+        """These names need not be asked for while both of a pair are listed."""
+        self._settled |= pairs
+
+    def known(self) -> list[Leg]:
+        """The channels whose details are known."""
+        return [leg for leg in self._legs.values() if leg is not None]
+
+
+class ChannelPolls:
+    """One account's channels: lists through each key in turn, evenly spaced, details through the key of their list."""
+
+    def __init__(self, account: int, keys: Sequence[RingCloud], take: Take) -> None:
+        """`take` is called with what each list showed, one after another."""
+        self._account = account
+        self._keys = keys
+        self._take = take
+        self._legs = Legs()
+        self._names: list[str] | None = None
+        self._failing: dict[str, str] = {}
+        self._log = _log.bind(account=account)
+
+    async def run(self) -> None:
+        """Poll until cancelled. Raises what `take` raises."""
+        loop = asyncio.get_running_loop()
+        step = CHANNELS.interval / len(self._keys)
+        # As for the lists of calls: a new owner's lanes rest first, and accounts are spread over an interval.
+        spread = zlib.crc32(str(self._account).encode()) % 1000 / 1000
+        due = loop.time() + CHANNELS.interval + spread * step
+        turn = 0
+        while True:
+            await asyncio.sleep(max(0.0, due - loop.time()))
+            due = max(due + step, loop.time())
+            api = self._keys[turn % len(self._keys)]
+            turn += 1
+            try:
+                answer = await api.fetch_channels()
+                names = api.read_channels(answer)
+            except RingCloudError as error:
+                self._unknown("channels", error)
+                continue
+            self._readable("channels", "read")
+            await self._listed(api, names, _window(answer))
+
+    async def _listed(self, api: RingCloud, names: list[str], window: Window) -> None:
+        due = self._legs.listed(names, window)
+        if due:
+            await self._ask_each(api, due)
+            self._legs.settle(await self._take(self._legs.known(), window))
+
+    async def _ask_each(self, api: RingCloud, names: Sequence[str]) -> None:
+        """Ask for the details of `names`; those that can't be had until the next list are left to it."""
+        free = asyncio.Semaphore(_AT_ONCE)
+        deadline = api.now() + CHANNELS.interval / len(self._keys)
+        failures: list[RingCloudError] = []
+
+        async def ask(name: str) -> None:
+            async with free:
+                if api.now() >= deadline:
+                    return
+                try:
+                    answer = await api.fetch_channel(name, deadline=deadline)
+                    channel = api.read_channel(answer)
+                except (NotFound, BadParameters):
+                    self._legs.gone(name)
+                except RingCloudError as error:
+                    failures.append(error)
+                else:
+                    if channel.name == name:
+                        self._legs.told(channel, _window(answer))
+
+        async with asyncio.TaskGroup() as tasks:
+            for name in names:
+                tasks.create_task(ask(name))
+        if failures:
+            self._unknown("channel", failures[0])
+        else:
+            self._readable("channel", "read")
+
+    def _unknown(self, which: str, error: RingCloudError) -> None:
+        """What can't be read tells nothing. It is logged when the reason changes, not each time."""
+        outcome = reason_of(error)
+        metrics.POLLS.labels(str(self._account), which, outcome).inc()
+        if self._failing.get(which) != outcome:
+            self._failing[which] = outcome
+            self._log.warning("channels unknown", list=which, outcome=outcome, error=str(error))
+
+    def _readable(self, which: str, outcome: str) -> None:
+        metrics.POLLS.labels(str(self._account), which, outcome).inc()
+        if self._failing.pop(which, None) is not None:
+            self._log.info("channels are readable again", list=which)
+
+
+def _window(answer: Answer) -> Window:
+    return Window(answer.sent_at, max(answer.sent_at, answer.received_at))
+
+
+def _number(number: str | None) -> str:
+    return "" if number in _NO_NUMBER or number is None else number
