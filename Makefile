@@ -40,10 +40,13 @@ pins: $(STAMP) ## renew requirements.txt from pyproject.toml (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 		--upgrade --extra dev pyproject.toml -o requirements.txt
 
+bench: $(STAMP) ## the short form of every benchmark
+	@for name in sandbox polling; do $(BIN)/python -m bench.$$name --short || exit 1; done
+
 schemas: $(STAMP) ## renew docs/schemas from the structs
 	@$(BIN)/ringcloud-gateway schemas docs/schemas
 
 clean: ## remove the environment and every cache
 	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
 
-.PHONY: help setup run test check format pins schemas clean
+.PHONY: help setup run test check format bench pins schemas clean

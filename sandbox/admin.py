@@ -5,7 +5,7 @@ from urllib.parse import unquote
 
 import msgspec
 
-from sandbox.auth import Keyring, UnknownKeyError
+from sandbox.auth import NEW_KEY_BYTES, Keyring, UnknownKeyError
 from sandbox.clock import Clock
 from sandbox.controls import AdminAnswer, AdminAsk, AdminReply, Controls
 from sandbox.faults import ANY_URL, FaultOrder, FaultRule, Faults
@@ -13,9 +13,10 @@ from sandbox.pbx import Pbx
 from sandbox.replies import ApiError, to_json
 from sandbox.routes import ROUTE_NAMES
 from sandbox.settings import Rights
-from sandbox.stats import Stats
 
 PREFIX = "/_sandbox/"
+# How many random bytes a change may use.
+DRAWN_BYTES = NEW_KEY_BYTES
 
 
 class _Traffic(msgspec.Struct):
@@ -31,9 +32,8 @@ class _KeyOrder(msgspec.Struct):
 class Admin:
     """Answers the admin URLs. No authentication: the sandbox holds nothing that is real."""
 
-    def __init__(self, pbx: Pbx, stats: Stats, faults: Faults, keyring: Keyring, clock: Clock) -> None:
+    def __init__(self, pbx: Pbx, faults: Faults, keyring: Keyring, clock: Clock) -> None:
         self._pbx = pbx
-        self._stats = stats
         self._faults = faults
         self._keyring = keyring
         controls = Controls(pbx, clock)
@@ -42,7 +42,6 @@ class Admin:
         self._urls: dict[str, dict[str, AdminAnswer]] = {
             "health": {"GET": self._health},
             "ledger": {"GET": self._ledger},
-            "stats": {"GET": self._get_stats},
             "traffic": {"GET": self._get_traffic, "PUT": self._put_traffic},
             "faults": {"GET": self._get_faults, "PUT": self._put_faults},
             "fault-rules": {"GET": self._get_rules, "PUT": self._put_rules},
@@ -52,15 +51,25 @@ class Admin:
             **controls.urls,
         }
 
-    def answer(self, method: str, path: str, query: Mapping[str, str], body: bytes) -> AdminReply:
-        """The JSON answer; `path` is as sent. ApiError 404, 405, or 400 for a bad body or query."""
+    def has(self, method: str, path: str) -> bool:
+        """Whether there is such a URL with this method; `path` is as sent."""
+        try:
+            return method in self._find(path.removeprefix(PREFIX))[0]
+        except ApiError:
+            return False
+
+    def answer(self, method: str, path: str, query: Mapping[str, str], body: bytes, drawn: bytes) -> AdminReply:
+        """The JSON answer; `path` is as sent, `drawn` are the random bytes that a change may use.
+
+        ApiError 404, 405, or 400 for a bad body or query.
+        """
         methods, args = self._find(path.removeprefix(PREFIX))
         handler = methods.get(method)
         if handler is None:
             allowed = ", ".join(methods)
             raise ApiError(405, f"use {allowed}", {"Allow": allowed})
         try:
-            answer = handler(AdminAsk(args, query, body))
+            answer = handler(AdminAsk(args, query, body, drawn))
         except UnknownKeyError:
             raise ApiError(404, "no such key") from None
         except (msgspec.ValidationError, msgspec.DecodeError, ValueError) as error:
@@ -88,9 +97,6 @@ class Admin:
         if form != "json":
             raise ValueError("format is json or jsonl")
         return to_json(self._pbx.ledger.records(account))
-
-    def _get_stats(self, _: AdminAsk) -> bytes:
-        return to_json(self._stats.report())
 
     def _get_traffic(self, _: AdminAsk) -> bytes:
         return to_json(_Traffic(self._pbx.calls_per_minute))
@@ -127,11 +133,11 @@ class Admin:
 
     def _create_key(self, ask: AdminAsk) -> bytes:
         order = msgspec.json.decode(ask.body, type=_KeyOrder)
-        return to_json(self._keyring.create(self._known(order.account), order.users, order.calls))
+        return to_json(self._keyring.create(self._known(order.account), order.users, order.calls, ask.drawn))
 
     def _revoke_key(self, ask: AdminAsk) -> bytes:
         self._keyring.revoke(ask.args[0])
         return self._get_keys(ask)
 
     def _regenerate_key(self, ask: AdminAsk) -> bytes:
-        return to_json(self._keyring.regenerate(ask.args[0]))
+        return to_json(self._keyring.regenerate(ask.args[0], ask.drawn))

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
+from sandbox.assignment import assign
 from sandbox.ledger import LedgerRecord
 
 # A call may be told of with a start this far off and still be that call; nearer ones are taken first.
 _FAR_MS = 15_000
+# One fault outweighs all distances of a pair.
+_FAULT = 10 * _FAR_MS
+_NEVER = 10**12
 
 
 class Received(msgspec.Struct, frozen=True):
@@ -63,20 +67,12 @@ def audit(ledger: Sequence[LedgerRecord], received: Iterable[Received]) -> Repor
     owner = _pair(ledger, lives)
     for record in ledger:
         told = lives.get(owner.get(record.id, ""), {})
-        happened = _happened(record)
-        for type_, truly in happened.items():
-            name = f"{type_} of {record.id} ({record.account}: {record.src} -> {record.dst})"
-            came = told.get(type_)
-            if came is None:
-                # Of a call that runs only the start is owed: its answer may be told with its end.
-                if type_ != "call.answered" or record.ended_at is not None:
-                    missing.append(name)
-                continue
-            delays.append(came.at - truly)
-            data = came.event["data"]
-            if not _ms(data["not_before"]) <= truly <= _ms(data["not_after"]):
-                outside.append(name)
-        doubled += [f"{type_} of {record.id}, which it never was" for type_ in told if type_ not in happened]
+        faults = _compare(record, told)
+        name = f"{record.id} ({record.account}: {record.src} -> {record.dst})"
+        missing += [f"{type_} of {name}" for type_ in faults.missing]
+        outside += [f"{type_} of {name}" for type_ in faults.outside]
+        doubled += [f"{type_} of {record.id}, which it never was" for type_ in faults.untrue]
+        delays += [told[type_].at - truly for type_, truly in _happened(record).items() if type_ in told]
     taken = set(owner.values())
     doubled += [
         f"{type_} of {subject}, no such call"
@@ -89,6 +85,30 @@ def audit(ledger: Sequence[LedgerRecord], received: Iterable[Received]) -> Repor
     )
 
 
+class _Faults(NamedTuple):
+    """The types of events that are wrong when a life is held to tell of a record."""
+
+    missing: list[str]
+    outside: list[str]
+    untrue: list[str]
+
+
+def _compare(record: LedgerRecord, told: Mapping[str, Received]) -> _Faults:
+    happened = _happened(record)
+    # Of a call that runs only the start is owed: its answer may be told with its end.
+    owed = [type_ for type_ in happened if type_ != "call.answered" or record.ended_at is not None]
+    return _Faults(
+        missing=[type_ for type_ in owed if type_ not in told],
+        outside=[type_ for type_, truly in happened.items() if type_ in told and not _holds(told[type_], truly)],
+        untrue=[type_ for type_ in told if type_ not in happened],
+    )
+
+
+def _holds(one: Received, truly: int) -> bool:
+    data = one.event["data"]
+    return _ms(data["not_before"]) <= truly <= _ms(data["not_after"])
+
+
 def _happened(record: LedgerRecord) -> dict[str, int]:
     """The events of a call so far, with the true time of each."""
     times = {
@@ -99,44 +119,74 @@ def _happened(record: LedgerRecord) -> dict[str, int]:
     return {type_: at for type_, at in times.items() if at is not None}
 
 
-def _pair(ledger: Sequence[LedgerRecord], lives: dict[str, dict[str, Received]]) -> dict[str, str]:
-    """Which life tells of which record: one to one, over the account and both numbers, the best fit first."""
+def _pair(ledger: Sequence[LedgerRecord], lives: Mapping[str, dict[str, Received]]) -> dict[str, str]:
+    """Which life tells of which record: one to one, over the account and both numbers.
+
+    Of all ways to pair them it is the one with the fewest faults, so that twins which nothing tells apart are not held
+    against whoever told of them in another order; among those, the one whose times are nearest.
+    """
     told: dict[tuple[int, str, str], list[str]] = defaultdict(list)
     for subject, life in lives.items():
-        data = next(iter(life.values())).event["data"] if life else None
-        if data is not None:
+        if life:
+            data = next(iter(life.values())).event["data"]
             told[data["account"], data["src"], data["dst"]].append(subject)
-    fits: list[tuple[int, str, str]] = []
+    true: dict[tuple[int, str, str], list[LedgerRecord]] = defaultdict(list)
     for record in ledger:
-        for subject in told.get((record.account, record.src, record.dst), ()):
-            misfit = _misfit(record, lives[subject])
-            if misfit is not None:
-                fits.append((misfit, record.id, subject))
+        true[record.account, record.src, record.dst].append(record)
     owner: dict[str, str] = {}
-    taken: set[str] = set()
-    for _, record_id, subject in sorted(fits):
-        if record_id not in owner and subject not in taken:
-            owner[record_id] = subject
-            taken.add(subject)
+    for numbers, records in true.items():
+        costs = {
+            (r, subject): cost
+            for r, record in enumerate(records)
+            for subject in told[numbers]
+            if (cost := _cost(record, lives[subject])) is not None
+        }
+        for rows, columns in _islands(costs):
+            # A record may also stay without a life: all that it owes is missing then.
+            table = [
+                [costs.get((r, subject), _NEVER) for subject in columns]
+                + [_FAULT * len(_compare(records[r], {}).missing) if r == other else _NEVER for other in rows]
+                for r in rows
+            ]
+            for r, column in zip(rows, assign(table), strict=True):
+                if column < len(columns):
+                    owner[records[r].id] = columns[column]
     return owner
 
 
-def _misfit(record: LedgerRecord, life: dict[str, Received]) -> int | None:
-    """How badly a life fits a record, in ms; None where it can't be this call's."""
-    total = 0
+def _cost(record: LedgerRecord, life: Mapping[str, Received]) -> int | None:
+    """What holding a life to tell of a record costs: faults first, then ms; None where it can't be this call's.
+
+    A life that stays without a record is as many faults as it has events: so many it saves here.
+    """
+    off = 0
     for type_, truly in (("call.started", record.started_at), ("call.ended", record.ended_at)):
-        one = life.get(type_)
-        if one is None or truly is None:
-            continue
-        off = abs(_ms(one.event["time"]) - truly)
-        data = one.event["data"]
-        if not _ms(data["not_before"]) <= truly <= _ms(data["not_after"]):
-            off += 1_000
-        total += off
-        if off > _FAR_MS and type_ == "call.started":
-            return None
-    answered = "call.answered" in life
-    return total + (0 if answered == (record.answered_at is not None) else 2_000)
+        if type_ in life and truly is not None:
+            away = abs(_ms(life[type_].event["time"]) - truly)
+            if away > _FAR_MS and type_ == "call.started":
+                return None
+            off += min(away, _FAR_MS)
+    return _FAULT * (sum(map(len, _compare(record, life))) - len(life)) + off
+
+
+def _islands(edges: Iterable[tuple[int, str]]) -> list[tuple[list[int], list[str]]]:
+    """Records and lives that hang together by pairs that are possible."""
+    subjects_of: dict[int, set[str]] = defaultdict(set)
+    records_of: dict[str, set[int]] = defaultdict(set)
+    for r, subject in edges:
+        subjects_of[r].add(subject)
+        records_of[subject].add(r)
+    found: list[tuple[list[int], list[str]]] = []
+    left = set(subjects_of)
+    while left:
+        rows, columns, new = set[int](), set[str](), {left.pop()}
+        while new:
+            rows |= new
+            columns |= {subject for r in new for subject in subjects_of[r]}
+            new = {r for subject in columns for r in records_of[subject]} - rows
+        left -= rows
+        found.append((sorted(rows), sorted(columns)))
+    return found
 
 
 def _ms(time: str) -> int:

@@ -1,14 +1,17 @@
 """API keys: who is asking, whether the hash is theirs, and what they may do."""
 
+import base64
 import hashlib
 import hmac
-import secrets
 from collections.abc import Iterable
 
 import msgspec
 
 from sandbox.replies import ApiError
 from sandbox.settings import KeySpec, Resource, Rights
+
+_BODY_BYTES, _PASSWORD_BYTES = 12, 18
+NEW_KEY_BYTES = _BODY_BYTES + _PASSWORD_BYTES
 
 
 class KeyInfo(msgspec.Struct, frozen=True):
@@ -56,16 +59,16 @@ class Keyring:
             raise ApiError(403, "api_key or hash is wrong")
         return info
 
-    def create(self, account: int, users: Rights = "RW", calls: Rights = "RW") -> NewKey:
-        """Make a key of the account, its body and password generated."""
-        spec = KeySpec(f"{account}_{secrets.token_hex(12)}", secrets.token_urlsafe(18), users, calls)
+    def create(self, account: int, users: Rights, calls: Rights, drawn: bytes) -> NewKey:
+        """Make a key of the account, its body and password made of `NEW_KEY_BYTES` random ones."""
+        spec = KeySpec(f"{account}_{drawn[:_BODY_BYTES].hex()}", _password(drawn), users, calls)
         self._add(spec)
         return NewKey(spec.key, spec.password, account, users, calls)
 
-    def regenerate(self, key: str) -> NewKey:
-        """Give the key another password; the former one is wrong from now on. UnknownKeyError."""
+    def regenerate(self, key: str, drawn: bytes) -> NewKey:
+        """Give the key another password, made as in `create`; the former one is wrong from now on. UnknownKeyError."""
         info = self._info(key)
-        spec = KeySpec(key, secrets.token_urlsafe(18), info.users, info.calls)
+        spec = KeySpec(key, _password(drawn), info.users, info.calls)
         self._add(spec)
         return NewKey(key, spec.password, info.account, info.users, info.calls)
 
@@ -93,6 +96,10 @@ def permit(info: KeyInfo, resource: Resource | None, *, change: bool) -> None:
     rights = "RW" if resource is None else info.users if resource == "users" else info.calls
     if change and rights != "RW":
         raise ApiError(403, f"the key may only read {resource}")
+
+
+def _password(drawn: bytes) -> str:
+    return base64.urlsafe_b64encode(drawn[_BODY_BYTES:]).decode()
 
 
 def _hash(key: str, password: str) -> str:

@@ -16,11 +16,12 @@ _MAX_ADVANCE_SECONDS = 31 * 86_400
 
 
 class AdminAsk(NamedTuple):
-    """A request: the decoded variable parts of its path, its query and its body."""
+    """A request: the decoded variable parts of its path, its query, its body, and random bytes for what it makes."""
 
     args: tuple[str, ...]
     query: Mapping[str, str]
     body: bytes
+    drawn: bytes
 
 
 class AdminReply(NamedTuple):

@@ -97,6 +97,14 @@ class Faults:
         """The rules as they were set."""
         return [rule for rule, _ in self._rules]
 
+    def concern(self, account: int, url: str) -> bool:
+        """Whether a request could be befallen, or a rule draw for it: then `take` leaves things other than they were."""
+        if not self._waiting and not self._rules:
+            return False
+        return (account, url) in self._waiting or any(
+            rule.account == account and rule.url in (ANY_URL, url) for rule, _ in self._rules
+        )
+
     def take(self, account: int, url: str) -> Trouble:
         """What befalls this request. A fault that was ordered is used up by it and comes before what rules say."""
         kind: FaultKind | None = self._ordered(account, url) if self._waiting else None

@@ -1,19 +1,17 @@
 """What each URL of the RingCloud API answers, over the simulated PBX."""
 
-import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from sandbox.numbers import look_up
+from sandbox.params import DAYS, EXTENSION, MAIL, NUM, PASSWORD, USER
 from sandbox.pbx import Pbx, UnknownUserError
 from sandbox.recordings import wav
 from sandbox.replies import ApiError, to_json
-
-_EXTENSION = re.compile(r"4\d\d", re.ASCII)
-_MAIL = re.compile(r"[^@\s]+@[^@\s]+")
-_NUMBER = re.compile(r"\+?\d{1,20}", re.ASCII)
 
 
 @dataclass(slots=True)
@@ -29,6 +27,17 @@ class Ask:
     params: dict[str, Any]
 
 
+class Channel(msgspec.Struct):
+    """A channel as `GET /v1/calls/channels/<channel>` shows it; `Seconds` is how long it has existed, whole."""
+
+    name: str = msgspec.field(name="Channel")
+    caller: str = msgspec.field(name="CallerIDNum")
+    caller_name: str = msgspec.field(name="CallerIDName")
+    connected: str = msgspec.field(name="ConnectedLineNum")
+    connected_name: str = msgspec.field(name="ConnectedLineName")
+    seconds: int = msgspec.field(name="Seconds")
+
+
 # A handler returns the envelope's `data` as JSON (a route without envelope: the file), or raises ApiError.
 Handler = Callable[[Pbx, Ask], bytes]
 # What a change answers is not documented.
@@ -42,21 +51,14 @@ def active(pbx: Pbx, ask: Ask) -> bytes:
 
 def complete(pbx: Pbx, ask: Ask) -> bytes:
     """GET /v1/calls/complite and /v1/calls/complete: query `days` 1..7 and `num`."""
-    days = ask.query.get("days", "7")
-    if days not in ("1", "2", "3", "4", "5", "6", "7"):
-        raise ApiError(400, "days is a number from 1 to 7")
-    num = ask.query.get("num")
-    if num is not None and _NUMBER.fullmatch(num) is None:
-        raise ApiError(400, "num is a telephone number")
+    days = DAYS.read(ask.query) if DAYS.name in ask.query else "7"
+    num = NUM.read(ask.query) if NUM.name in ask.query else None
     return pbx.completed_json(ask.account, int(days), num)
 
 
 def originate(pbx: Pbx, ask: Ask) -> bytes:
     """POST /v1/calls: params `user` and `num`."""
-    user = _text(ask.params, "user")
-    num = _text(ask.params, "num")
-    if _NUMBER.fullmatch(num) is None:
-        raise ApiError(400, "num is a telephone number")
+    user, num = USER.read(ask.params), NUM.read(ask.params)
     with _known_user():
         pbx.originate(ask.account, user, num)
     return _DONE
@@ -76,13 +78,13 @@ def user(pbx: Pbx, ask: Ask) -> bytes:
 def update_password(pbx: Pbx, ask: Ask) -> bytes:
     """POST /v1/users/<username>/update_password: params `password`."""
     with _known_user():
-        pbx.user(ask.account, ask.args[0]).password = _text(ask.params, "password")
+        pbx.user(ask.account, ask.args[0]).password = PASSWORD.read(ask.params)
     return _DONE
 
 
 def update_extension_number(pbx: Pbx, ask: Ask) -> bytes:
     """POST /v1/users/<username>/update_extension_number: params `num`."""
-    num = _extension(ask.params)
+    num = EXTENSION.read(ask.params)
     with _known_user():
         try:
             pbx.renumber(ask.account, ask.args[0], num)
@@ -93,7 +95,7 @@ def update_extension_number(pbx: Pbx, ask: Ask) -> bytes:
 
 def update_email(pbx: Pbx, ask: Ask) -> bytes:
     """POST /v1/users/<username>/update_email: params `mail`."""
-    mail = _mail(ask.params)
+    mail = MAIL.read(ask.params)
     with _known_user():
         pbx.user(ask.account, ask.args[0]).mail = mail
     return _DONE
@@ -115,7 +117,7 @@ def voice_mail_box_off(pbx: Pbx, ask: Ask) -> bytes:
 
 def create_user(pbx: Pbx, ask: Ask) -> bytes:
     """POST /v1/users/create: params `password`, `num` and `mail`; the data is the new user's name."""
-    password, num, mail = _text(ask.params, "password"), _extension(ask.params), _mail(ask.params)
+    password, num, mail = PASSWORD.read(ask.params), EXTENSION.read(ask.params), MAIL.read(ask.params)
     try:
         return to_json(pbx.add_user(ask.account, num, password, mail))
     except ValueError as error:
@@ -161,41 +163,9 @@ def channel(pbx: Pbx, ask: Ask) -> bytes:
     """GET /v1/calls/channels/<channel>."""
     for leg in pbx.channels(ask.account):
         if leg.name == ask.args[0]:
-            return to_json(
-                {
-                    "Channel": leg.name,
-                    "CallerIDNum": leg.caller,
-                    "CallerIDName": leg.caller,
-                    "ConnectedLineNum": leg.connected,
-                    "ConnectedLineName": leg.connected,
-                    "Seconds": (pbx.now() - leg.since) // 1000,
-                }
-            )
+            seconds = (pbx.now() - leg.since) // 1000
+            return to_json(Channel(leg.name, leg.caller, leg.caller, leg.connected, leg.connected, seconds))
     raise ApiError(404, "no such channel")
-
-
-def _text(params: dict[str, Any], name: str) -> str:
-    value = params.get(name)
-    # JSON types are not documented, so a number is as good as its text.
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    if not isinstance(value, str) or not value:
-        raise ApiError(400, f"{name} is required")
-    return value
-
-
-def _extension(params: dict[str, Any]) -> str:
-    num = _text(params, "num")
-    if _EXTENSION.fullmatch(num) is None:
-        raise ApiError(400, "num has the form 4xx")
-    return num
-
-
-def _mail(params: dict[str, Any]) -> str:
-    mail = _text(params, "mail")
-    if _MAIL.fullmatch(mail) is None:
-        raise ApiError(400, "mail is an address")
-    return mail
 
 
 @contextmanager

@@ -145,6 +145,10 @@ class Account:
         first = bisect_right(self.completed, now - days * DAY_MS, key=lambda call: call.ended_at)
         return [call for call in self.completed[first:] if call.shown_at <= now]
 
+    def tells_of(self, call: Call, now: int) -> bool:
+        """Whether the recording of an ended call is listed and served: as long as the call's row is shown."""
+        return call.shown_at <= now and call.ended_at > now - _KEPT_DAYS * DAY_MS
+
     def _arrive(self, plan: Plan) -> None:
         ring_ms, talk_ms, disposition, no_recording = plan.outcome
         if not self._reachable(plan.src):

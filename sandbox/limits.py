@@ -1,6 +1,6 @@
 """Request limits: one lane per key, method and path, one request per interval."""
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 _SWEEP_AT = 10_000
 
@@ -13,26 +13,18 @@ class Lane(NamedTuple):
     path: str
 
 
-class Limiter(Protocol):
-    """Decides whether a request may pass."""
-
-    async def admit(self, lane: Lane, interval_ms: int, at_ns: int) -> bool:
-        """True when the lane's last admitted request is `interval_ms` or longer ago; a refusal changes nothing.
-
-        `at_ns` is when the request arrived, by the sandbox's monotonic clock.
-        """
-        ...
-
-
-class MemoryLimiter:
+class Limiter:
     """Limits within one process. Lanes that have been idle for their interval are dropped when many gather."""
 
     def __init__(self) -> None:
         self._free_at_ns: dict[Lane, int] = {}
         self._sweep_at = _SWEEP_AT
 
-    async def admit(self, lane: Lane, interval_ms: int, at_ns: int) -> bool:
-        """See Limiter."""
+    def admit(self, lane: Lane, interval_ms: int, at_ns: int) -> bool:
+        """True when the lane's last admitted request is `interval_ms` or longer ago; a refusal changes nothing.
+
+        `at_ns` is when the request arrived, by the sandbox's monotonic clock.
+        """
         if self._free_at_ns.get(lane, at_ns) > at_ns:
             return False
         self._free_at_ns[lane] = at_ns + interval_ms * 1_000_000

@@ -4,82 +4,75 @@ import asyncio
 import signal
 import sys
 from collections.abc import Coroutine
+from typing import Any
 
 import click
 import msgspec
 import structlog
 
-from sandbox.clock import Clock, RealClock, VirtualClock
+from sandbox.clock import RealClock, VirtualClock
+from sandbox.cluster.command import cluster_command
 from sandbox.keys import keys_command
+from sandbox.options import sandbox_options, settings_of
+from sandbox.routes import Router
 from sandbox.server import SandboxServer
-from sandbox.settings import KeySpec, Profile, SandboxSettings
+from sandbox.settings import SandboxSettings
+from sandbox.state import MemoryState, State, StateError
+
+_IN_MEMORY = "memory"
 
 
 @click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=0, show_default=True, type=click.IntRange(0, 65535), help="0 takes a free port.")
-@click.option("--key", "keys", multiple=True, help="API key, <account>_<body>. May be repeated.")
-@click.option("--password", "passwords", multiple=True, help="Password of the key, one for each --key.")
-@click.option("--calls-per-minute", default=0.0, show_default=True, help="Mean rate over all accounts.")
-@click.option("--seed", default=1, show_default=True, help="The same seed gives the same traffic.")
-@click.option(
-    "--profile",
-    type=click.Choice(["documented", "live"]),
-    default="documented",
-    show_default=True,
-    help="Status of active rows: always `current`, or `ringing` and `answered`.",
-)
-@click.option("--time-zone", default="Europe/Moscow", show_default=True, help="Zone of the times in rows.")
-@click.option("--clock-skew", default=0.0, show_default=True, help="Seconds by which the API's clock is off.")
-@click.option("--reuse-channels", is_flag=True, help="Give a channel's name again once its call has ended.")
+@sandbox_options
 @click.option("--virtual", is_flag=True, help="Time stands still until PUT /_sandbox/clock advances it.")
+@click.option(
+    "--state",
+    "state_url",
+    default=_IN_MEMORY,
+    show_default=True,
+    metavar="memory|redis://…",
+    help="Where state and limits live; processes with one Redis are one sandbox.",
+)
 @click.pass_context
-def main(
-    context: click.Context,
-    host: str,
-    port: int,
-    keys: tuple[str, ...],
-    passwords: tuple[str, ...],
-    calls_per_minute: float,
-    seed: int,
-    profile: Profile,
-    time_zone: str,
-    clock_skew: float,
-    reuse_channels: bool,
-    virtual: bool,
-) -> None:
+def main(context: click.Context, /, host: str, port: int, virtual: bool, state_url: str, **given: Any) -> None:
     """Serve the RingCloud API over a simulated PBX.
 
     Prints one line of JSON, {"url": ...}, once it listens; SIGINT and SIGTERM end it with exit status 0.
     """
     if context.invoked_subcommand is not None:
         return
-    # Not required of a subcommand, so not required by the options themselves.
-    if not keys:
-        raise click.UsageError("Missing option '--key'.")
-    if len(keys) != len(passwords):
-        raise click.UsageError("give one --password for each --key")
-    try:
-        settings = SandboxSettings(
-            keys=[KeySpec(key, password) for key, password in zip(keys, passwords, strict=True)],
-            calls_per_minute=calls_per_minute,
-            seed=seed,
-            profile=profile,
-            time_zone=time_zone,
-            clock_skew_seconds=clock_skew,
-            reuse_channels=reuse_channels,
-        )
-    except ValueError as error:
-        raise click.UsageError(str(error)) from None
+    settings = settings_of(**given)
     # Standard output belongs to the line with the URL.
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    state = _state(settings, state_url, virtual=virtual)
     try:
-        _run(_serve(settings, host, port, VirtualClock() if virtual else RealClock()))
+        _run(_serve(settings, host, port, state))
+    except StateError as error:
+        raise click.ClickException(str(error)) from None
     except OSError as error:
         raise click.ClickException(f"cannot listen on {host}:{port}: {error.strerror}") from None
 
 
 main.add_command(keys_command)
+main.add_command(cluster_command)
+
+
+def _state(settings: SandboxSettings, url: str, *, virtual: bool) -> State:
+    router = Router(settings.complete_urls)
+    if url == _IN_MEMORY:
+        return MemoryState(settings, VirtualClock() if virtual else RealClock(), router)
+    if virtual:
+        raise click.UsageError("--virtual goes with --state memory only")
+    try:
+        from sandbox.shared import RedisState
+    except ImportError:
+        raise click.ClickException("--state needs the package redis: install ringcloud-gateway[cluster]") from None
+    try:
+        return RedisState(url, settings, router)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--state") from None
 
 
 def _run(work: Coroutine[None, None, None]) -> None:
@@ -91,12 +84,12 @@ def _run(work: Coroutine[None, None, None]) -> None:
         uvloop.run(work)
 
 
-async def _serve(settings: SandboxSettings, host: str, port: int, clock: Clock) -> None:
+async def _serve(settings: SandboxSettings, host: str, port: int, state: State) -> None:
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopped.set)
-    async with SandboxServer(settings, port, clock, host=host) as server:
+    async with SandboxServer(settings, port, host=host, state=state) as server:
         click.echo(msgspec.json.encode({"url": server.url}))
         sys.stdout.flush()
         await stopped.wait()

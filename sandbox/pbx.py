@@ -161,7 +161,7 @@ class Pbx:
         return [
             (call.recording, self._rows.local(call.answered_at, home.skew_ms))
             for call in home.recordings.values()
-            if user in call.owners and call.shown_at <= now and call.recording and call.answered_at is not None
+            if user in call.owners and home.tells_of(call, now) and call.recording and call.answered_at is not None
         ]
 
     def recording_ms(self, account: int, user: str, name: str) -> int | None:
@@ -172,7 +172,7 @@ class Pbx:
         home, now = self._live(account)
         self._user(home, user)
         call = home.recordings.get(name)
-        if call is None or user not in call.owners or call.shown_at > now or call.answered_at is None:
+        if call is None or user not in call.owners or not home.tells_of(call, now) or call.answered_at is None:
             return None
         return call.ended_at - call.answered_at
 

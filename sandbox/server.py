@@ -7,27 +7,26 @@ import socket
 import traceback
 from email.utils import formatdate
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
-import msgspec
 import structlog
 from aiohttp import web
 
-from sandbox.admin import PREFIX, Admin
-from sandbox.auth import Keyring, permit
+from sandbox.admin import PREFIX
 from sandbox.clock import Clock, RealClock
-from sandbox.faults import FaultKind, Faults, Trouble
-from sandbox.handlers import Ask
-from sandbox.limits import Lane, Limiter, MemoryLimiter
+from sandbox.docs import Docs
+from sandbox.faults import Faults
+from sandbox.machine import Served
 from sandbox.pbx import Pbx
-from sandbox.replies import ApiError, failure, success, to_json
-from sandbox.routes import UNKNOWN, Match, Route, Router
+from sandbox.replies import ApiError, failure, to_json
+from sandbox.routes import UNKNOWN, Match, Router
 from sandbox.settings import SandboxSettings
-from sandbox.stats import Stats
+from sandbox.state import MemoryState, State
+from sandbox.steps import AdminStep, ApiStep
 
 _log = structlog.get_logger(__name__)
 _http_log = logging.getLogger("sandbox.http")
-_HTML = b"<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body><h1>502 Bad Gateway</h1></body>\r\n</html>\r\n"
+_STATS = f"{PREFIX}stats"
 _SHUTDOWN_SECONDS = 2.0
 
 
@@ -43,8 +42,9 @@ _http_log.addFilter(_without_details)
 class SandboxServer:
     """A sandbox that listens while its `async with` block runs.
 
-    `port` 0 takes a free one; `clock` None is the real time; `limiter` None counts within this process. After entry
-    `url` is where it listens and `pbx` is its PBX. OSError when the port is taken.
+    `port` 0 takes a free one; `clock` None is the real time; `state` None is that of this process alone, any other brings
+    its own clock. After entry `url` is where it listens and `pbx` is its PBX. OSError when the port is taken, StateError
+    when the state cannot be had.
     """
 
     url: str
@@ -56,28 +56,34 @@ class SandboxServer:
         clock: Clock | None = None,
         *,
         host: str = "127.0.0.1",
-        limiter: Limiter | None = None,
+        state: State | None = None,
     ) -> None:
         self._settings = settings
         self._address = (host, port)
-        self._clock = clock or RealClock()
-        self._limiter = limiter or MemoryLimiter()
-        self.keyring = Keyring(settings.keys)
         self._router = Router(settings.complete_urls)
+        self._docs = Docs(self._router.routes)
         self._skew_ms = round(settings.clock_skew_seconds * 1000)
         self._date = (0, "")
         self._closing = asyncio.Event()
         self._runner: web.ServerRunner | None = None
-        self.pbx = Pbx(settings, self._clock)
+        self._state = state or MemoryState(settings, clock or RealClock(), self._router)
         # By their texts, as what comes in a query may be anything.
-        self._account_of = {str(number): number for number in self.pbx.accounts}
-        self.stats = Stats()
-        self.faults = Faults(self._clock, settings.seed)
-        self._admin = Admin(self.pbx, self.stats, self.faults, self.keyring, self._clock)
+        self._account_of = {str(number): number for number in settings.accounts}
+
+    @property
+    def pbx(self) -> Pbx:
+        """The PBX, to be read and changed by who shares this process."""
+        return self._state.machine.pbx
+
+    @property
+    def faults(self) -> Faults:
+        """The faults, likewise."""
+        return self._state.machine.faults
 
     async def __aenter__(self) -> Self:
         listener = socket.create_server(self._address, backlog=1024)
         try:
+            await self._state.open()
             host, port = listener.getsockname()[:2]
             # Cancellation ends a hanging answer when its client goes.
             server = web.Server(self._handle, access_log=None, logger=_http_log, handler_cancellation=True)
@@ -86,6 +92,7 @@ class SandboxServer:
             await web.SockSite(self._runner, listener).start()
         except BaseException:
             listener.close()
+            await self._state.close()
             raise
         self.url = f"http://{host}:{port}"
         return self
@@ -96,89 +103,64 @@ class SandboxServer:
         self._closing.set()
         if self._runner is not None:
             await self._runner.cleanup()
+        await self._state.close()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        arrived_ns = self._clock.monotonic_ns()
         method, raw_path = request.method, request.rel_url.raw_path
         if raw_path.startswith(PREFIX):
             return await self._handle_admin(request, method, raw_path)
+        if raw_path in Docs.urls:
+            return self._handle_docs(method, raw_path)
         match: Match | None = None
-        headers: dict[str, str] | None = None
-        status, trouble = 200, Trouble(None)
         try:
             match = self._router.find(method, raw_path)
-            ask = await self._admit(request, match, arrived_ns)
-            trouble = self.faults.take(ask.account, match.route.name)
-            if trouble.kind is None:
-                body = self._answer(match.route, ask)
-            else:
-                status, body = await self._misbehave(trouble.kind, match, ask)
+            given = await _body(request) if method == "POST" else b""
+            served = await self._state.step(ApiStep(match, raw_path, request.query, given))
         except ApiError as error:
-            status, body, headers = error.status, failure(error.message), error.headers
-        except web.HTTPException as error:
-            # Raised by aiohttp while it reads a body that is too large.
-            status, body = 400, failure(error.reason)
+            served = Served(error.status, failure(error.message), error.headers)
         except Exception:  # noqa: BLE001 - whatever went wrong, the caller is owed an envelope
             # No query, as it carries key and hash; and no log.exception, as its renderer may print local variables.
             _log.error("request failed", method=method, path=raw_path, traceback=traceback.format_exc())
-            status, body = 500, failure("internal error")
+            served = Served(500, failure("internal error"))
+        trouble = served.trouble
         template = UNKNOWN if match is None else match.route.template
         bare = match is not None and match.route.bare
-        if bare and status != 200:
-            body = b""
+        body = b"" if bare and served.status != 200 else served.body
+        if trouble.kind == "hang":
+            await self._pause(self._settings.hang_seconds)
         # After the answer was made: what is held back on its way tells of the past when it arrives.
         if trouble.delay_ms:
             await self._pause(trouble.delay_ms / 1000)
         unanswered = trouble.kind in ("hang", "drop", "truncated")
-        self.stats.answered(method, template, 0 if unanswered else status)
+        self._state.answered(method, template, 0 if unanswered else served.status)
         date = self._http_date(self._skew_of(request))
         if unanswered:
-            return await self._break_off(request, status, body, date)
+            return await self._break_off(request, served.status, body, date)
         kind = "text/html" if trouble.kind == "html200" else "audio/wav" if bare else "application/json"
-        return _reply(status, body, date, headers, kind)
-
-    def _answer(self, route: Route, ask: Ask) -> bytes:
-        data = route.handler(self.pbx, ask)
-        return data if route.bare else success(data)
-
-    async def _admit(self, request: web.BaseRequest, match: Match, arrived_ns: int) -> Ask:
-        """Authentication, rights, limits, the body: a wrong body has used its slot, a wrong hash or right has not."""
-        query, route = request.query, match.route
-        info = self.keyring.authenticate(query.get("api_key"), query.get("hash"))
-        permit(info, route.resource, change=route.method == "POST")
-        lane = Lane(info.key, route.method, match.path)
-        accepted = await self._limiter.admit(lane, route.limit_ms, arrived_ns)
-        self.stats.arrived(lane, route.limit_ms, arrived_ns, accepted=accepted)
-        if not accepted:
-            raise ApiError(429, "too many requests")
-        body = await request.read() if route.method == "POST" else b""
-        params = _params(body) if body or (route.method == "POST" and route.params) else {}
-        return Ask(info.account, match.args, query, params)
+        return _reply(served.status, body, date, served.headers, kind)
 
     async def _handle_admin(self, request: web.BaseRequest, method: str, path: str) -> web.Response:
         try:
-            answer = self._admin.answer(method, path, request.query, await request.read())
-            status, body, headers, kind = 200, answer.body, None, answer.content_type
+            if path == _STATS:
+                served = await self._answer_stats(method)
+            else:
+                served = await self._state.step(AdminStep(method, path, request.query, await request.read()))
         except ApiError as error:
-            status, body = error.status, to_json({"error": error.message})
-            headers, kind = error.headers, "application/json"
-        return _reply(status, body, self._http_date(self._skew_ms), headers, kind)
+            served = Served(error.status, to_json({"error": error.message}), error.headers)
+        return _reply(served.status, served.body, self._http_date(self._skew_ms), served.headers, served.content_type)
 
-    async def _misbehave(self, fault: FaultKind, match: Match, ask: Ask) -> tuple[int, bytes]:
-        if fault == "error500":
-            return 500, failure("internal error")
-        if fault == "error429":
-            return 429, failure("too many requests")
-        if fault == "html200":
-            return 200, _HTML
-        if fault == "empty_list":
-            empty = b"[]" if match.route.listing else b"null"
-            return 200, b"" if match.route.bare else success(empty)
-        if fault == "truncated":
-            return 200, self._answer(match.route, ask)
-        if fault == "hang":
-            await self._pause(self._settings.hang_seconds)
-        return 200, b""
+    async def _answer_stats(self, method: str) -> Served:
+        if method != "GET":
+            raise ApiError(405, "use GET", {"Allow": "GET"})
+        return Served(200, to_json(await self._state.report()))
+
+    def _handle_docs(self, method: str, url: str) -> web.Response:
+        date = self._http_date(self._skew_ms)
+        try:
+            body, kind = self._docs.answer(method, url)
+        except ApiError as error:
+            return _reply(error.status, failure(error.message), date, error.headers)
+        return _reply(200, body, date, content_type=kind)
 
     async def _pause(self, seconds: float) -> None:
         """Wait, but no longer than the sandbox lives."""
@@ -202,7 +184,7 @@ class SandboxServer:
         return self._skew_ms if known is None else self.pbx.skew_ms(known)
 
     def _http_date(self, skew_ms: int) -> str:
-        second = (self._clock.now() + skew_ms) // 1000
+        second = (self._state.clock.now() + skew_ms) // 1000
         if self._date[0] != second:
             self._date = (second, formatdate(second, usegmt=True))
         return self._date[1]
@@ -217,12 +199,12 @@ def _reply(
     return web.Response(status=status, body=body, headers=headers)
 
 
-def _params(body: bytes) -> dict[str, Any]:
+async def _body(request: web.BaseRequest) -> bytes | ApiError:
     try:
-        decoded = msgspec.json.decode(body)
-    except msgspec.DecodeError:
-        raise ApiError(400, "the body is not JSON") from None
-    params = decoded.get("params") if isinstance(decoded, dict) else None
-    if not isinstance(params, dict):
-        raise ApiError(400, 'the body has the form {"params": {...}}')
-    return params
+        return await request.read()
+    except web.HTTPException as error:
+        # It is too large.
+        return ApiError(400, error.reason)
+    except web.RequestPayloadError:
+        # Compressed, it says, and is not.
+        return ApiError(400, "the body cannot be read")

@@ -6,7 +6,7 @@ import msgspec
 
 from sandbox.limits import Lane
 
-_MAX_LANES = 50_000
+MAX_LANES = 50_000
 
 
 class RequestCount(msgspec.Struct):
@@ -56,7 +56,7 @@ class Stats:
         at_ms = at_ns / 1_000_000
         stats = self._lanes.get(lane)
         if stats is None:
-            if len(self._lanes) >= _MAX_LANES:
+            if len(self._lanes) >= MAX_LANES:
                 return
             stats = self._lanes[lane] = LaneStats(*lane, limit_ms, 0, 0, None, at_ms, at_ms)
         else:

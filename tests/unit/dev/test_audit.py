@@ -145,6 +145,14 @@ def test_identical_twins_are_one_to_one() -> None:
     assert report.doubled == []
 
 
+def test_twins_are_paired_so_that_most_is_right_not_by_the_nearest_first() -> None:
+    # The nearest pair, A and 2, would leave B for 1, which began before its bounds do.
+    ledger = [record("1", 0, None, 5_000), record("2", 900, None, 5_000)]
+    one = [event("A", "call.started", 0, off=890, wide=1_000), event("A", "call.ended", 5_000)]
+    other = [event("B", "call.started", 900, off=900, wide=500), event("B", "call.ended", 5_000)]
+    assert clean(audit(ledger, one + other))
+
+
 def test_a_call_that_still_runs_owes_no_end_and_no_answer() -> None:
     report = audit([record("1", 0, 2_000, None)], [event("A", "call.started", 0)])
     assert clean(report)

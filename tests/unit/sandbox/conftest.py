@@ -11,7 +11,6 @@ import pytest
 from yarl import URL
 
 from sandbox.clock import VirtualClock
-from sandbox.limits import Limiter
 from sandbox.pbx import Pbx
 from sandbox.server import SandboxServer
 from sandbox.settings import KeySpec, SandboxSettings
@@ -116,12 +115,10 @@ async def start() -> AsyncIterator[Start]:
     """Start a sandbox with given settings; as many as a test likes."""
     async with AsyncExitStack() as stack:
 
-        async def start_one(
-            *, keys: list[KeySpec] | None = None, limiter: Limiter | None = None, **settings: Any
-        ) -> Api:
+        async def start_one(*, keys: list[KeySpec] | None = None, **settings: Any) -> Api:
             clock = VirtualClock()
             all_settings = SandboxSettings(keys or [KeySpec(KEY, PASSWORD)], **settings)
-            server = await stack.enter_async_context(SandboxServer(all_settings, clock=clock, limiter=limiter))
+            server = await stack.enter_async_context(SandboxServer(all_settings, clock=clock))
             session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20))
             # aiohttp repeats a GET by itself when the connection breaks, which would hide what the sandbox did.
             session._retry_connection = False

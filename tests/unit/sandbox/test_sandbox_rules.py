@@ -13,8 +13,14 @@ from sandbox.faults import FaultRule, Faults, Trouble
 from sandbox.ledger import LedgerRecord
 from sandbox.server import SandboxServer
 from sandbox.settings import KeySpec, SandboxSettings
+from tests.support.waiting import eventually
 
 KEYS = [KeySpec("1000_demo", "demo"), KeySpec("2000_demo", "demo")]
+
+
+async def has_arrived(api):
+    """A request has reached the limiter."""
+    return (await api.admin("stats"))["lanes"]
 
 
 async def put_rules(api, *rules):
@@ -63,9 +69,7 @@ async def test_ordered_faults_come_before_rules(api):
 async def test_a_delayed_answer_tells_of_when_it_was_asked(api):
     await put_rules(api, {"kind": "delay", "delay_ms": [150, 150]})
     asked = asyncio.create_task(api.get("/v1/calls/active"))
-    async with asyncio.timeout(5):
-        while not api.server.stats.report().lanes:  # noqa: ASYNC110 - it happens inside the server
-            await asyncio.sleep(0.002)
+    await eventually(lambda: has_arrived(api), 5)
     api.pbx.place_call(1000, "400", "401", "internal", 60_000)
     assert (await asked).data == []
 
@@ -73,9 +77,7 @@ async def test_a_delayed_answer_tells_of_when_it_was_asked(api):
 async def test_a_delay_ends_when_the_sandbox_does(api):
     await put_rules(api, {"kind": "delay", "delay_ms": [600_000, 600_000]})
     asked = asyncio.create_task(api.get("/v1/calls/active"))
-    async with asyncio.timeout(5):
-        while not api.server.stats.report().lanes:  # noqa: ASYNC110 - it happens inside the server
-            await asyncio.sleep(0.002)
+    await eventually(lambda: has_arrived(api), 5)
     async with asyncio.timeout(20):
         await api.server.__aexit__(None, None, None)
         with contextlib.suppress(aiohttp.ClientConnectionError):

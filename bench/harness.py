@@ -1,0 +1,185 @@
+"""What every benchmark shares: repeated runs, medians and their ratio to a ceiling, a table, and a result as JSON."""
+
+import os
+import platform
+import statistics
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+_RESULTS = Path(__file__).parent / "results"
+# Before any benchmark pins its process to one of them.
+_CORES = len(os.sched_getaffinity(0))
+
+
+class Sample(msgspec.Struct, frozen=True):
+    """The outcome of one run: the value, and what was seen beside it (its name and the figure)."""
+
+    value: float
+    seen: dict[str, float] = {}
+
+
+class Subject(msgspec.Struct, frozen=True, kw_only=True):
+    """Something to measure. `ceiling` names the subject of the same measurement that it is held against.
+
+    `target` is the least value asked for; both are None where there is none.
+    """
+
+    name: str
+    run: Callable[[], Awaitable[Sample]]
+    ceiling: str | None = None
+    target: float | None = None
+
+
+class Figure(msgspec.Struct, frozen=True, kw_only=True):
+    """What came out for one subject: every run's value, their median, and the median's ratio to its ceiling's.
+
+    `seen` are the medians of what was seen beside the values.
+    """
+
+    name: str
+    median: float
+    values: list[float]
+    target: float | None
+    ceiling: str | None
+    ratio: float | None
+    seen: dict[str, float]
+
+
+class Machine(msgspec.Struct, frozen=True):
+    """Where it was measured. `cores` are those that this process may use; `memory_gib` is the whole machine's."""
+
+    processor: str
+    cores: int
+    memory_gib: float
+    system: str
+    python: str
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """A whole measurement; `short` tells that it was the short form, whose figures prove little."""
+
+    name: str
+    what: str
+    unit: str
+    measured_at: datetime
+    short: bool
+    settings: dict[str, float]
+    machine: Machine
+    versions: dict[str, str]
+    figures: list[Figure]
+
+
+async def measure(subjects: Sequence[Subject], runs: int) -> list[Figure]:
+    """Run every subject `runs` times, in turns, so that what else the machine does befalls all alike."""
+    samples: dict[str, list[Sample]] = {subject.name: [] for subject in subjects}
+    for _ in range(runs):
+        for subject in subjects:
+            samples[subject.name].append(await subject.run())
+    medians = {name: statistics.median(sample.value for sample in taken) for name, taken in samples.items()}
+    return [_figure(subject, samples[subject.name], medians) for subject in subjects]
+
+
+def conclude(
+    name: str,
+    what: str,
+    unit: str,
+    figures: Sequence[Figure],
+    *,
+    short: bool,
+    settings: Mapping[str, float],
+    packages: Sequence[str],
+) -> Result:
+    """Print the table and write `bench/results/<name>.json` (`<name>.short.json` for the short form).
+
+    `what` says in a sentence what was measured, `settings` how; `packages` are those whose versions matter.
+    """
+    result = Result(
+        name=name,
+        what=what,
+        unit=unit,
+        measured_at=datetime.now(UTC).replace(microsecond=0),
+        short=short,
+        settings=dict(settings),
+        machine=machine(),
+        versions={package: version(package) for package in packages},
+        figures=list(figures),
+    )
+    _print(result)
+    _RESULTS.mkdir(exist_ok=True)
+    path = _RESULTS / f"{name}{'.short' if short else ''}.json"
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n")
+    return result
+
+
+def machine() -> Machine:
+    """This machine, without its name."""
+    gib = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
+    return Machine(
+        processor=_processor(),
+        cores=_CORES,
+        memory_gib=round(gib, 1),
+        system=f"{platform.system()} {platform.release().partition('-')[0]}",
+        python=f"{platform.python_implementation()} {platform.python_version()}",
+    )
+
+
+def _figure(subject: Subject, samples: Sequence[Sample], medians: Mapping[str, float]) -> Figure:
+    median = medians[subject.name]
+    return Figure(
+        name=subject.name,
+        median=round(median, 3),
+        values=[round(sample.value, 3) for sample in samples],
+        target=subject.target,
+        ceiling=subject.ceiling,
+        ratio=None if subject.ceiling is None else round(median / medians[subject.ceiling], 3),
+        seen={name: round(statistics.median(sample.seen[name] for sample in samples), 3) for name in samples[0].seen},
+    )
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() == "model name":
+            return value.strip()
+    return platform.machine()
+
+
+def _print(result: Result) -> None:
+    seen = list(dict.fromkeys(name for figure in result.figures for name in figure.seen))
+    table = Table(title=result.what, title_justify="left", caption=_caption(result), caption_justify="left")
+    table.add_column("measured")
+    for heading in (result.unit, "least", "most", "target", "of its ceiling", *seen):
+        table.add_column(heading, justify="right")
+    table.add_column("ceiling")
+    for figure in result.figures:
+        table.add_row(
+            figure.name,
+            _number(figure.median),
+            _number(min(figure.values)),
+            _number(max(figure.values)),
+            ""
+            if figure.target is None
+            else f"{'met' if figure.median >= figure.target else 'MISSED'} {_number(figure.target)}",
+            "" if figure.ratio is None else f"{figure.ratio:.0%}",
+            *("" if name not in figure.seen else _number(figure.seen[name]) for name in seen),
+            figure.ceiling or "",
+        )
+    Console().print(table)
+
+
+def _caption(result: Result) -> str:
+    one = result.machine
+    runs = len(result.figures[0].values)
+    form = "SHORT FORM, " if result.short else ""
+    packages = ", ".join(f"{name} {number}" for name, number in result.versions.items())
+    return f"{form}median of {runs} runs; {one.processor}, {one.cores} cores, {one.system}, {one.python}; {packages}"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.2f}"
