@@ -1,4 +1,4 @@
-"""The sandbox's chapter: its shell examples run, as they stand there, and are answered as it says."""
+"""The sandbox's chapter and the README: their shell examples run, as they stand there, and are answered as it says."""
 
 import re
 import shlex
@@ -14,7 +14,9 @@ import pytest
 
 from tests.support.sandbox_nodes import need
 
-CHAPTER = (Path(__file__).parents[3] / "docs" / "sandbox.md").read_text()
+ROOT = Path(__file__).parents[3]
+CHAPTER = (ROOT / "docs" / "sandbox.md").read_text()
+README = (ROOT / "README.md").read_text()
 EXAMPLES = re.findall(r"```sh\n(.*?)```", CHAPTER, re.DOTALL)
 SERVERS = [example for example in EXAMPLES if re.match(r"ringcloud-gateway sandbox (cluster )?--", example)]
 BIN = Path(sys.executable).parent
@@ -67,6 +69,17 @@ def test_one_sandbox() -> None:
     assert '{"key": "1000_demo", "account": 1000, "users": "RW", "calls": "RW"}' in lines
     assert [{"account": 1000, "url": "active", "kind": "error500", "count": 2}] in map(msgspec.json.decode, lines)
     assert sum(line.startswith('{"id":"1000-1"') for line in lines) == 1
+
+
+def test_the_readme() -> None:
+    server, script = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+    with serving(server) as said:
+        lines = [line for line in run(script.replace("http://127.0.0.1:8080", said["url"])) if line]
+    users, originated, active, ledger = map(msgspec.json.decode, lines)
+    assert [user["user"] for user in users["data"]] == [str(400 + n) for n in range(10)]
+    assert originated == {"status": "success", "message": None, "data": None}
+    assert [(call["src"], call["dst"]) for call in active["data"]] == [("400", "74950001122")]
+    assert [call["account"] for call in ledger] == [1000]
 
 
 def test_virtual_time() -> None:
