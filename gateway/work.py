@@ -76,7 +76,7 @@ class Work:
             max_clock_skew=int(calls.max_clock_skew * 1000),
         )
         zone, degraded_after = ZoneInfo(declared.time_zone), int(calls.degraded_after * 1000)
-        return Poller(rules, self._apis[account], zone, degraded_after, shard, memory)
+        return Poller(rules, self._apis[account], zone, degraded_after, shard, memory, channels=declared.channels)
 
     def commands(self, shard: Handles) -> Executor:
         """The executor of the shard's commands."""

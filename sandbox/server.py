@@ -22,6 +22,7 @@ from sandbox.replies import ApiError, failure, to_json
 from sandbox.routes import UNKNOWN, Match, Router
 from sandbox.settings import SandboxSettings
 from sandbox.state import MemoryState, State
+from sandbox.stats import Stats
 from sandbox.steps import AdminStep, ApiStep
 
 _log = structlog.get_logger(__name__)
@@ -79,6 +80,13 @@ class SandboxServer:
     def faults(self) -> Faults:
         """The faults, likewise."""
         return self._state.machine.faults
+
+    @property
+    def stats(self) -> Stats:
+        """What was asked so far. TypeError where the state is shared: `/_sandbox/stats` has the figures of all nodes."""
+        if not isinstance(self._state, MemoryState):
+            raise TypeError("a shared state keeps the figures")
+        return self._state.stats
 
     async def __aenter__(self) -> Self:
         listener = socket.create_server(self._address, backlog=1024)

@@ -89,8 +89,8 @@ class MemoryState:
         self.clock = clock
         self.machine = Machine(settings, clock, router)
         self._limiter = Limiter()
-        self._stats = Stats()
-        self.answered = self._stats.answered
+        self.stats = Stats()
+        self.answered = self.stats.answered
 
     async def open(self) -> None:
         """Nothing to do."""
@@ -105,9 +105,9 @@ class MemoryState:
         if order.lane is not None:
             at_ns = self.clock.monotonic_ns()
             accepted = self._limiter.admit(order.lane, order.interval_ms, at_ns)
-            self._stats.arrived(order.lane, order.interval_ms, at_ns, accepted=accepted)
+            self.stats.arrived(order.lane, order.interval_ms, at_ns, accepted=accepted)
         return step.act(self.machine, accepted=accepted)
 
     async def report(self) -> StatsReport:
         """See State."""
-        return self._stats.report()
+        return self.stats.report()

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 import structlog
 
-from gateway.calls.differ import Leg, Window
+from gateway.calls.differ import Channels, Leg, Window
 from gateway.contract.times import Ms
 from gateway.polling import metrics
 from gateway.polling.health import reason_of
@@ -22,33 +22,35 @@ _AT_ONCE = 16
 # What a PBX says where it has no number.
 _NO_NUMBER = (None, "", "<unknown>")
 
-# Diffs the channels of the list that was asked for in a window, and commits what came of it; returns the names that need
-# not be asked for again while both are listed, each with its other side's.
-Take = Callable[[Sequence[Leg], Window], Awaitable[Mapping[str, str]]]
+# Diffs a list of channels and commits what came of it; returns the names that need not be asked for again.
+Take = Callable[[Channels], Awaitable[Iterable[str]]]
 
 
 class Legs:
     """The channels of an account, as far as they are known. Nothing of it is kept: after a restart all are new."""
 
     def __init__(self) -> None:
-        self._legs: dict[str, Leg | None] = {}  # None: listed, no details yet
+        self._legs: dict[str, Leg] = {}
         self._since: dict[str, tuple[Window, Ms | None]] = {}
-        self._settled: dict[str, str] = {}
+        self._settled: set[str] = set()
+        self._anew: set[str] = set()
         self._named: frozenset[str] = frozenset()  # of the last list with names in it
         self._named_at: Ms | None = None
 
     def listed(self, names: Iterable[str], window: Window) -> list[str]:
         """The list that was asked for in `window` shows `names`. Returns those to be asked for, the newest first."""
         now = dict.fromkeys(names)
-        for name in [name for name in self._since if name not in now]:
+        for name in [name for name in self._since if name not in now or name in self._anew]:
             self.gone(name)
+        self._anew.clear()
         for name in now:
             if name not in self._since:
                 # An empty list may be wrong for a moment, so it does not tell that a channel did not exist.
                 self._since[name] = window, None if name in self._named else self._named_at
         if now:
             self._named, self._named_at = frozenset(now), window.sent
-        due = [name for name in now if self._settled.get(name) not in now]
+        self._window = window
+        due = [name for name in now if name not in self._settled]
         return sorted(due, key=lambda name: -self._since[name][0].sent)
 
     def told(self, channel: Channel, window: Window) -> None:
@@ -66,8 +68,9 @@ class Legs:
             missing=since[1],
         )
         if leg.seconds is not None and leg.begun() is None:
-            # Younger than its name: that was given to another call. The next list shows it as new.
-            self.gone(channel.name)
+            # Its name was another call's before, or the list did not show all: the next list shows it as new.
+            self._anew.add(channel.name)
+            self._legs.pop(channel.name, None)
         else:
             self._legs[channel.name] = leg
 
@@ -75,15 +78,15 @@ class Legs:
         """There is no such channel any more."""
         self._since.pop(name, None)
         self._legs.pop(name, None)
-        self._settled.pop(name, None)
+        self._settled.discard(name)
 
-    def settle(self, pairs: Mapping[str, str]) -> None:
-        """These names need not be asked for while both of a pair are listed."""
-        self._settled |= pairs
+    def settle(self, names: Iterable[str]) -> None:
+        """These names need not be asked for while they are listed."""
+        self._settled.update(names)
 
-    def known(self) -> list[Leg]:
-        """The channels whose details are known."""
-        return [leg for leg in self._legs.values() if leg is not None]
+    def snapshot(self) -> Channels:
+        """The last list, with what is known of its channels."""
+        return Channels(self._window, list(self._legs.values()), whole=self._legs.keys() == self._since.keys())
 
 
 class ChannelPolls:
@@ -125,7 +128,7 @@ class ChannelPolls:
         due = self._legs.listed(names, window)
         if due:
             await self._ask_each(api, due)
-            self._legs.settle(await self._take(self._legs.known(), window))
+            self._legs.settle(await self._take(self._legs.snapshot()))
 
     async def _ask_each(self, api: RingCloud, names: Sequence[str]) -> None:
         """Ask for the details of `names`; those that can't be had until the next list are left to it."""

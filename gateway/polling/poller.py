@@ -12,12 +12,22 @@ from zoneinfo import ZoneInfo
 
 import structlog
 
-from gateway.calls.differ import Diff, Rules, Window, first_state, read_active, read_completed
+from gateway.calls.differ import (
+    Channels,
+    Diff,
+    Rules,
+    Window,
+    first_state,
+    read_active,
+    read_channels,
+    read_completed,
+)
 from gateway.calls.state import MARK
 from gateway.contract.events import CallEvent, encode_data, headers_of
 from gateway.contract.notices import Listing, Notice, encode_notice, headers_of_notice
 from gateway.contract.times import Ms
 from gateway.polling import metrics
+from gateway.polling.channels import ChannelPolls
 from gateway.polling.gaps import days_since, gap_before
 from gateway.polling.health import LISTINGS, Health, reason_of
 from gateway.polling.store import Memory, encoded, health_part
@@ -46,8 +56,11 @@ class Poller:
         degraded_after: Ms,
         shard: Handles,
         memory: Memory,
+        *,
+        channels: bool = False,
     ) -> None:
-        """Begins from what is remembered of the account."""
+        """Begins from what is remembered of the account. `channels`: those are asked for too."""
+        self._channels = channels
         self._rules = rules
         self._keys = keys
         self._zone = zone
@@ -73,6 +86,8 @@ class Poller:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._poll("active", self._ask_active, 0.0))
                 tasks.create_task(self._poll("completed", self._ask_completed, 0.5))
+                if self._channels:
+                    tasks.create_task(ChannelPolls(self._rules.account, self._keys, self._take_channels).run())
         finally:
             metrics.ACTIVE_CALLS.remove(account)
             for which in LISTINGS:
@@ -174,6 +189,12 @@ class Poller:
         # Rows that wait for the other list must be read again even if the answer stays the same.
         self._last_body[which] = b"" if diff.deferred else answer.body
         await self._apply(diff, window.received, [notice for notice in notices if notice is not None])
+
+    async def _take_channels(self, channels: Channels) -> frozenset[str]:
+        state = self._state or first_state(self._rules, channels.window)
+        read = read_channels(self._rules, state, channels)
+        await self._apply(read.diff, channels.window.received, [])
+        return read.settled
 
     async def _apply(self, diff: Diff, now: Ms, notices: Sequence[Notice]) -> None:
         """Take over the next state and commit it with its events; in between nothing is awaited, so order holds."""

@@ -82,6 +82,10 @@ class Shard:
                     # timeout the group tells which of the two stays; to begin at once would fence the rightful owner.
                     pause = self._config.session_timeout
                 self._log.warning("shard starts anew", seconds=pause, errors=[repr(error) for error in errors])
+            if (task := asyncio.current_task()) is not None and task.cancelling():
+                # Told to end while its workers fell: a group's errors swallow that (before Python 3.13). Who wakes up
+                # after its session is told so by the brokers and by the group at once, and would never let go.
+                raise asyncio.CancelledError
             await asyncio.sleep(pause)
 
     async def _once(self) -> None:

@@ -13,7 +13,7 @@ from gateway.calls.state import AccountState, Parts, encode, load
 from gateway.config import KafkaConfig
 from gateway.contract.times import Ms
 from gateway.contract.topics import Topics
-from gateway.runtime.kafka import client_settings
+from gateway.runtime.kafka import client_settings, stop_consumer
 from gateway.runtime.shards import Kept
 
 _log = structlog.get_logger(__name__)
@@ -70,7 +70,7 @@ async def load_shard(config: KafkaConfig, shard: int) -> Kept:
                 for record in records:
                     _keep(kept, record.key, record.value)
     finally:
-        await consumer.stop()
+        await stop_consumer(consumer)
     return kept
 
 

@@ -120,9 +120,32 @@ class Calls(Session):
         )
         return self._read(reply, _any_data)
 
+    async def fetch_channels(self, *, priority: Priority = Priority.POLL, deadline: float | None = None) -> Answer:
+        """The list of active channels, to be read by `read_channels()`. Asked once."""
+        return _answer(await self._ask(limits.CHANNELS, priority=priority, deadline=deadline))
+
+    def read_channels(self, answer: Answer) -> list[str]:
+        """The names in `answer`. Raises EnvelopeError (RowError among it)."""
+        with self._redacting():
+            return decode_names(answer.body, url=answer.url)
+
     async def channels(self, **reading: Unpack[Reading]) -> list[str]:
         """The names of the active channels."""
         return await self._get(decode_names, limits.CHANNELS, **reading)
+
+    async def fetch_channel(
+        self, name: str, *, priority: Priority = Priority.POLL, deadline: float | None = None
+    ) -> Answer:
+        """One active channel, to be read by `read_channel()`; `name` as the list gives it. Asked once.
+
+        Raises NotFound or BadParameters where it is gone.
+        """
+        return _answer(await self._ask(limits.CHANNEL, name, priority=priority, deadline=deadline))
+
+    def read_channel(self, answer: Answer) -> Channel:
+        """The channel in `answer`. Raises EnvelopeError (RowError among it)."""
+        with self._redacting():
+            return decode_channel(answer.body, url=answer.url)
 
     async def channel(self, name: str, **reading: Unpack[Reading]) -> Channel:
         """One active channel; `name` as `channels()` gives it. Raises NotFound or BadParameters where it is gone."""
