@@ -40,6 +40,13 @@ pins: $(STAMP) ## renew requirements.txt from pyproject.toml (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 		--upgrade --extra dev pyproject.toml -o requirements.txt
 
+chaos: $(STAMP) ## kill everything for MINUTES=10 on a real Kafka, and judge it; SEED=1, ARGS='--twin-share 0'
+	@$(BIN)/python -m tests.chaos.run --minutes $(or $(MINUTES),10) --seed $(or $(SEED),1) $(ARGS)
+
+soak: $(STAMP) ## look long for worlds that break the differ's laws; MINUTES=10, SEED=1
+	MODEL_EXAMPLES=$(or $(EXAMPLES),20000) $(BIN)/python -m pytest --timeout 0 tests/unit/calls/test_model.py tests/unit/calls/test_dst.py
+	nice $(BIN)/python -m tests.soak.search --minutes $(or $(MINUTES),10) --seed $(or $(SEED),1)
+
 bench: $(STAMP) ## the short form of every benchmark
 	@for name in sandbox polling; do $(BIN)/python -m bench.$$name --short || exit 1; done
 
@@ -49,4 +56,4 @@ schemas: $(STAMP) ## renew docs/schemas from the structs
 clean: ## remove the environment and every cache
 	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
 
-.PHONY: help setup run test check format bench pins schemas clean
+.PHONY: help setup run test check format chaos soak bench pins schemas clean

@@ -8,6 +8,7 @@ import faust
 
 from gateway.config import Config
 from gateway.contract.topics import Topics
+from gateway.runtime.kafka import METADATA_AGE_MS
 from streams.fanout import FanOut, add_agent
 from streams.rebalancing import use_careful_transport
 from streams.transport import use_committed_transport
@@ -32,6 +33,7 @@ def create_app(config: Config, topics: Topics, fan_out: FanOut, data_dir: Path) 
         broker_heartbeat_interval=config.kafka.session_timeout / 5,
         broker_request_timeout=max(90.0, config.kafka.session_timeout),
         consumer_auto_offset_reset="earliest",
+        consumer_metadata_max_age_ms=METADATA_AGE_MS,
         # Faust's own producer writes nothing; the deliveries go through the outbox.
         producer_acks=-1,
         stream_buffer_maxsize=1000,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from gateway.calls.snapshots import CompletedRow, Window
@@ -63,6 +64,10 @@ def gap_before(
 
 
 def _span(until: Ms, zone: ZoneInfo, now: Ms) -> int:
-    since = datetime.fromtimestamp((until - _MIDNIGHT) / 1000, zone).date()
-    today = datetime.fromtimestamp(now / 1000, zone).date()
-    return (today - since).days + 1
+    return _day(now // 60_000, zone) - _day((until - _MIDNIGHT) // 60_000, zone) + 1
+
+
+# Asked for at each poll; wherever one is, a day begins on a whole minute.
+@lru_cache(maxsize=1024)
+def _day(minute: int, zone: ZoneInfo) -> int:
+    return datetime.fromtimestamp(minute * 60, zone).toordinal()

@@ -74,6 +74,7 @@ class Poller:
         self._last_body: dict[str, bytes] = {}
         self._last_turn: dict[str, int] = {}
         self._trips = [0.0] * len(keys)
+        self._polls: dict[tuple[Listing, str], Counter] = {}
 
     async def run(self) -> None:
         """Poll until cancelled. Raises NotCommitted when the shard can't write any more."""
@@ -140,7 +141,7 @@ class Poller:
     async def _unknown(self, which: Listing, error: RingCloudError) -> None:
         """An answer that can't be read changes nothing (law 1). It is logged when the reason changes, not each time."""
         outcome = reason_of(error)
-        metrics.POLLS.labels(str(self._rules.account), which, outcome).inc()
+        self._count(which, outcome)
         if self._failing.get(which) != outcome:
             self._failing[which] = outcome
             self._log.warning("snapshot unknown", list=which, outcome=outcome, error=str(error))
@@ -150,7 +151,7 @@ class Poller:
             await self._commit([], health_part(self._health.since), [notice])
 
     def _readable(self, which: Listing, outcome: str) -> Notice | None:
-        metrics.POLLS.labels(str(self._rules.account), which, outcome).inc()
+        self._count(which, outcome)
         self._last_read[which] = time.time()
         if self._failing.pop(which, None) is not None:
             self._log.info("snapshots are readable again", list=which)
@@ -176,7 +177,7 @@ class Poller:
         self._trips[turn % len(self._keys)] = (window.received - window.sent) / 1000
         if turn < self._last_turn.get(which, 0):
             # Another key's later question was answered first: what this one says is known, or was changed since.
-            metrics.POLLS.labels(str(self._rules.account), which, "overtaken").inc()
+            self._count(which, "overtaken")
             return
         same = self._last_body.get(which) == answer.body
         rows = None if same else read(answer)
@@ -231,6 +232,12 @@ class Poller:
     def _notice_record(self, notice: Notice) -> Record:
         topic = self._shard.topics.gateway.name
         return Record(topic, key_of(self._rules.account), encode_notice(notice), headers_of_notice(notice))
+
+    def _count(self, which: Listing, outcome: str) -> None:
+        counter = self._polls.get((which, outcome))
+        if counter is None:
+            counter = self._polls[which, outcome] = metrics.POLLS.labels(str(self._rules.account), which, outcome)
+        counter.inc()
 
     def _count_live(self) -> None:
         live = 0 if self._state is None else self._state.live()

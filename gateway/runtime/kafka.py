@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -29,6 +29,9 @@ _CHECKED = ("cleanup.policy", "retention.ms")
 # A former owner that died with a transaction open holds up readers for this long at most; a new owner ends it at once.
 _TRANSACTION_TIMEOUT_MS = 15_000
 _CREATED_SECONDS = 15.0
+# A broker that has just started may not know a topic yet. A member that leads its group in that moment gives nobody any
+# partition of it, and finds out when it asks again, by default after 5 minutes.
+METADATA_AGE_MS = 10_000
 # How long a client that is done with may wait for brokers that don't answer.
 _STOP_SECONDS = 3.0
 
@@ -39,7 +42,11 @@ class TopicError(Exception):
 
 def client_settings(config: KafkaConfig, name: str) -> dict[str, Any]:
     """What every aiokafka client of the gateway is made with; `name` shows up in the brokers' logs."""
-    return {"bootstrap_servers": config.bootstrap, "client_id": f"{config.prefix}-{name}"}
+    return {
+        "bootstrap_servers": config.bootstrap,
+        "client_id": f"{config.prefix}-{name}",
+        "metadata_max_age_ms": METADATA_AGE_MS,
+    }
 
 
 def width_of(topic: Topic, config: KafkaConfig) -> int:
@@ -66,7 +73,7 @@ async def transactional_producer(
         await producer.start()
         yield producer
     finally:
-        await _stop(producer)
+        await _to_its_end(_stop(producer))
 
 
 async def _stop(producer: AIOKafkaProducer) -> None:
@@ -92,6 +99,24 @@ async def _stop(producer: AIOKafkaProducer) -> None:
 
 async def stop_consumer(consumer: AIOKafkaConsumer) -> None:
     """Stop a consumer and leave its group, or end within seconds where the brokers don't answer."""
+    await _to_its_end(_stop_consumer(consumer))
+
+
+async def _to_its_end(stopping: Coroutine[Any, Any, None]) -> None:
+    """Await what ends within seconds; whoever is cancelled meanwhile waits for it, and then is.
+
+    A client of aiokafka that stops cancels its tasks and awaits them, and takes a cancellation of its caller for theirs:
+    the caller, a shard that is told to end, would never hear of it and go on.
+    """
+    task = asyncio.create_task(stopping)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.gather(task, return_exceptions=True)
+        raise
+
+
+async def _stop_consumer(consumer: AIOKafkaConsumer) -> None:
     try:
         async with asyncio.timeout(_STOP_SECONDS):
             await consumer.stop()

@@ -12,6 +12,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from aiokafka.errors import KafkaError
 
+from gateway.runtime.kafka import METADATA_AGE_MS
 from streams.delivery.offsets import OffsetTracker
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
@@ -124,6 +125,7 @@ class Intake:
             auto_offset_reset="earliest",
             enable_auto_commit=False,
             max_poll_records=self._window,
+            metadata_max_age_ms=METADATA_AGE_MS,
             fetch_max_wait_ms=self._max_wait_ms,
             session_timeout_ms=int(self._session_timeout * 1000),
             heartbeat_interval_ms=int(self._session_timeout * 1000 / 5),
