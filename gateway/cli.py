@@ -21,6 +21,7 @@ from aiokafka.errors import KafkaError
 
 from gateway import config as configuration
 from gateway.cli_accounts import account_commands
+from gateway.cli_listen import listen
 from gateway.config import Config, ConfigError
 from gateway.runtime import logs
 from gateway.runtime.kafka import TopicError
@@ -39,6 +40,7 @@ def main() -> None:
 
 
 main.add_command(sandbox_command, "sandbox")
+main.add_command(listen)
 
 
 @main.command()

