@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable
 
 import msgspec
 
 from gateway.calls.clocks import ROUNDING
 from gateway.calls.draft import Draft
-from gateway.calls.fit import apart, blurred, confused, distance, gap, mistaken, unlikely
-from gateway.calls.matching import match
+from gateway.calls.fit import blurred, confused, distance, gap, mistaken, nearby, span
+from gateway.calls.matching import UNLIKELY, Matching, kinds, match
+from gateway.calls.memory import HOUR
 from gateway.calls.snapshots import RINGING_STATUSES, ActiveRow, ActiveRows, Rules, Window
-from gateway.calls.state import HOUR, Call, Numbers
+from gateway.calls.state import Call, Numbers
 from gateway.contract.events import Evidence
 from gateway.contract.times import Ms
 
@@ -24,23 +24,31 @@ _LINGER_ABSENT: Ms = 7 * 24 * HOUR
 
 
 def active_rows(draft: Draft, rows: ActiveRows, window: Window) -> None:
-    by_numbers: dict[Numbers, list[ActiveRow]] = defaultdict(list)
-    for row in rows:
-        by_numbers[row.src, row.dst].append(row)
-    seen: set[str] = set()
+    seen, rest = _as_before(draft, rows, window)
     last = draft.state.mark.active
-    for numbers, group in by_numbers.items():
+    for numbers, group in rest.items():
         starts = [_start_of(row, window) for row in group]
         calls = sorted(draft.known(numbers), key=_rank)
-        paired = match(
-            len(group), len(calls), _distance(group, starts, calls, draft.rules), [_rank(call) for call in calls]
-        )
+        paired = _paired(group, starts, calls, draft.rules)
         call_of = list(paired.call_of)
         strained = [c is not None and gap(starts[r], calls[c].start) > 0 for r, c in enumerate(call_of)]
         calls = blurred(calls, paired.call_ambiguous, paired.call_island)
+        # Where bounds hardly meet the row may be of a call that began as this one ended; and then so may the others.
+        doubtful = {
+            paired.row_island[r]
+            for r, c in enumerate(call_of)
+            if c is not None and _rank(calls[c]) == 0 and gap(_cut_off(starts[r]), _cut_off(calls[c].start)) >= 0
+        }
+        for r, c in enumerate(call_of):
+            if c is None or calls[c].ended is not None:
+                continue
+            if paired.call_ambiguous[c] or paired.row_island[r] in doubtful:
+                calls[c] = confused(calls[c], starts[r])
+            elif gap(starts[r], calls[c].start) > -ROUNDING:
+                calls[c] = msgspec.structs.replace(calls[c], start=span(calls[c].start, starts[r]))
         # What an ended call would take is left over too: a row that is behind is less likely than one that goes on.
         fresh = [c if c is not None and calls[c].ended is None else None for c in call_of]
-        for r, c in mistaken(fresh, len(calls), _listed(starts, calls, last)):
+        for r, c in mistaken(fresh, len(calls), _listed(draft.rules, group, starts, calls, call_of, last)):
             call_of[r], calls[c] = c, confused(calls[c], starts[r])
         draft.put_changed(calls)
         for r, row in enumerate(group):
@@ -51,26 +59,100 @@ def active_rows(draft: Draft, rows: ActiveRows, window: Window) -> None:
                 seen.add(calls[index].id)
                 _seen(draft, calls[index], row, window, ambiguous=strained[r])
     for call in [draft.calls[one] for one in draft.state.calls if one not in seen]:
-        if call.ended != "complete" and call.gone is None:
+        # The answer may have been made before a call began that only its channels have shown.
+        if call.ended != "complete" and call.gone is None and not (call.unlisted and window.sent < call.start.received):
             # The watermark may be older than the call's first sight (it is written with changes only).
-            sent = call.start.sent if last is None else max(last.sent, call.start.sent)
-            draft.put(msgspec.structs.replace(call, gone=Window(min(sent, window.received), window.received)))
+            sent = call.start.sent if last is None or call.unlisted else max(last.sent, call.start.sent)
+            gone = Window(min(sent, window.received), window.received)
+            draft.put(msgspec.structs.replace(call, gone=gone, hidden=not rows))
+    for call in draft.gone() if rows else ():
+        if call.hidden and call.gone is not None:
+            draft.put(msgspec.structs.replace(call, gone=Window(call.gone.sent, window.received), hidden=False))
 
 
-def _distance(
-    rows: list[ActiveRow], starts: list[Window], calls: list[Call], rules: Rules
+def _as_before(draft: Draft, rows: ActiveRows, window: Window) -> tuple[set[str], dict[Numbers, list[ActiveRow]]]:
+    """The ids of the calls that go on as they were, and the rows of all other numbers.
+
+    Nearly all rows are the only ones of their numbers, of the only call of these: this is the differ's busiest loop.
+    """
+    only: dict[Numbers, ActiveRow] = {}
+    rest: dict[Numbers, list[ActiveRow]] = {}
+    for row in rows:
+        numbers = row.src, row.dst
+        if numbers in rest:
+            rest[numbers].append(row)
+        elif only.setdefault(numbers, row) is not row:
+            rest[numbers] = [only.pop(numbers), row]
+    seen: set[str] = set()
+    ids, calls, answers = draft.state.by_numbers, draft.state.calls, draft.rules.answered_statuses
+    sent, received = window.sent - ROUNDING, window.received
+    for numbers, row in only.items():
+        known = ids.get(numbers)
+        if known is not None and len(known) == 1:
+            call = calls[known[0]]
+            start, begun = call.start, row.seconds * 1_000
+            ringing = row.status in RINGING_STATUSES
+            # As `_paired` would have it: bounds that meet by more than a doubt, and a status that says nothing new.
+            if (
+                sent - begun <= start.received - ROUNDING
+                and start.sent <= received - begun
+                and call.gone is None
+                and call.ended is None
+                and not call.unlisted
+                and (not ringing if call.answered else ringing == call.ringing and row.status not in answers)
+            ):
+                seen.add(call.id)
+                continue
+        rest[numbers] = [row]
+    return seen, rest
+
+
+def _paired(rows: list[ActiveRow], starts: list[Window], calls: list[Call], rules: Rules) -> Matching:
+    """Rows over calls: a row that rings is of no call that was answered while live, and one that was answered is of a
+    call that was, if there is one. So no more calls are told answered than were, whichever of them it is told of."""
+    row_kinds = kinds(zip(starts, (_status(row, rules) for row in rows), strict=True))
+    call_kinds = kinds((_rank(call), call.start, call.answered, call.ringing, call.gone) for call in calls)
+    shown = [(starts[r], _status(rows[r], rules)) for r in row_kinds.first()]
+    known = [calls[c] for c in call_kinds.first()]
+    near: dict[tuple[int, int], Ms] = {}
+    for r, c in nearby([start for start, _ in shown], [call.start for call in known], rules.tolerance):
+        (start, status), call = shown[r], known[c]
+        if status == "ringing" and call.answered and call.ended is None:
+            continue
+        contradicts = call.answered if status == "ringing" else status == "answered" and not call.answered
+        near[r, c] = distance(start, call.start) + (UNLIKELY if contradicts else 0)
+    return match(row_kinds, call_kinds, near, [_rank(call) for call in known])
+
+
+def _status(row: ActiveRow, rules: Rules) -> str:
+    if row.status in rules.answered_statuses:
+        return "answered"
+    return "ringing" if row.status in RINGING_STATUSES else ""
+
+
+def _listed(
+    rules: Rules,
+    rows: list[ActiveRow],
+    starts: list[Window],
+    calls: list[Call],
+    call_of: list[int | None],
+    last: Window | None,
 ) -> Callable[[int, int], Ms | None]:
-    def between(r: int, c: int) -> Ms | None:
-        far = apart(starts[r], calls[c].start, rules.tolerance)
-        return unlikely(far, calls[c].answered and rows[r].status in RINGING_STATUSES)
+    haunted = any(call.haunted for call in calls)
 
-    return between
-
-
-def _listed(starts: list[Window], calls: list[Call], last: Window | None) -> Callable[[int, int], Ms | None]:
     def far(r: int, c: int) -> Ms | None:
-        both = last is not None and starts[r].received <= last.sent and _rank(calls[c]) == 0
-        return distance(starts[r], calls[c].start) if both else None
+        if last is None or starts[r].received > last.sent or _rank(calls[c]) > 0:
+            return None
+        taken = call_of[r]
+        if taken is not None and calls[taken].haunted:
+            return None  # it was in the last list as well, and was not this call's there
+        status = _status(rows[r], rules)
+        if status == "ringing" and calls[c].answered:
+            # A call's status may have gone back; but not if the row was one that an ended call was seen in.
+            other = call_of[r] is not None or haunted
+            return None if other else distance(starts[r], calls[c].start) + 2 * UNLIKELY
+        contradicts = status == "answered" and not calls[c].answered
+        return distance(starts[r], calls[c].start) + (UNLIKELY if contradicts else 0)
 
     return far
 
@@ -84,6 +166,15 @@ def _start_of(row: ActiveRow, window: Window) -> Window:
     """Bounds of the start of the call in `row`: `seconds` before the answer was made, give or take its rounding."""
     begun = row.seconds * 1_000
     return Window(window.sent - begun - ROUNDING, min(window.received - begun + ROUNDING, window.received))
+
+
+def _cut_off(start: Window) -> Window:
+    """The bounds as they are where seconds are cut off, as most software does; not rounded up, that is.
+
+    Bounds of less than two seconds were drawn in already: the call was in the list, so it had begun.
+    """
+    whole = start.received - start.sent < 2 * ROUNDING
+    return start if whole else Window(start.sent, start.received - ROUNDING)
 
 
 def _start(draft: Draft, row: ActiveRow, start: Window, window: Window, *, ambiguous: bool) -> None:
@@ -109,14 +200,18 @@ def _seen(draft: Draft, call: Call, row: ActiveRow, window: Window, *, ambiguous
         # An ended call is never taken back: the row was made before its end. Unless that was guessed: the list was
         # wrong, and the completed row that corrects it will tell of a later end.
         if call.ended == "absence" and call.gone is not None:
-            draft.put(msgspec.structs.replace(call, gone=None))
+            draft.put(msgspec.structs.replace(call, gone=None, hidden=False))
+        elif call.ended == "complete" and not call.haunted:
+            draft.put(msgspec.structs.replace(call, haunted=True))
         return
     ringing = row.status in RINGING_STATUSES
-    now = msgspec.structs.replace(call, gone=None, ringing=ringing, ambiguous=call.ambiguous or ambiguous)
+    now = msgspec.structs.replace(
+        call, gone=None, hidden=False, ringing=ringing, ambiguous=call.ambiguous or ambiguous, unlisted=False
+    )
     if not call.answered and row.status in draft.rules.answered_statuses:
         last = draft.state.mark.active
         rang_until = call.gone.sent if call.gone else last.sent if last else call.start.sent
-        low = max(call.start.sent, rang_until) if call.ringing else call.start.sent
+        low = max(call.start.sent, rang_until) if call.ringing and not now.ambiguous else call.start.sent
         now = draft.answer(now, Window(min(low, window.received), window.received), Evidence.STATUS)
     if now != call:
         draft.put(now)

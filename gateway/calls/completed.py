@@ -8,45 +8,61 @@ from typing import Any
 import msgspec
 
 from gateway.calls.draft import Draft
-from gateway.calls.fit import apart, blurred, confused, distance, gap, mistaken, unlikely
-from gateway.calls.matching import match
+from gateway.calls.ending import ANSWERED, Ending, end_of, endings
+from gateway.calls.memory import HOUR, Done, Slices, fingerprint, holds, key_of, says, slice_of
 from gateway.calls.snapshots import CompletedRow, CompletedRows, Window
-from gateway.calls.state import HOUR, REMEMBERED_HOURS, Call, Done, Mark, Numbers, checksum, fingerprint
+from gateway.calls.state import REMEMBERED_HOURS, Call, Mark, Numbers
 from gateway.contract.events import Direction, Evidence
 from gateway.contract.times import Ms
 
-ANSWERED = "ANSWERED"
-# What may be corrected of an ended call, in the order of `_says`. `time` is that of its end.
+# What may be corrected of an ended call, in the order of `says`. `time` is that of its end.
 _CORRECTABLE = ("time", "duration", "disposition", "rec_file")
 _DIRECTIONS: dict[str, Direction] = {"incoming": "incoming", "outgoing": "outgoing", "internal": "internal"}
 
 
-class _Estimate(msgspec.Struct, frozen=True):
-    bounds: Window
-    guess: Ms
-
-
 def completed_rows(draft: Draft, rows: CompletedRows, mark: Mark, window: Window) -> None:
-    by_print: dict[tuple[int, int], list[CompletedRow]] = defaultdict(list)
-    for row in rows:
-        by_print[row.start.earliest // HOUR, fingerprint(row)].append(row)
     fresh: dict[Numbers, list[CompletedRow]] = defaultdict(list)
-    for (hour, print_), group in by_print.items():
+    groups, hours = _unsettled(draft, rows)
+    for (hour, print_), group in groups.items():
         known = draft.remembered(hour, print_)
         for row in _reconcile(draft, hour, print_, known, group, mark, window):
             fresh[row.src, row.dst].append(row)
     for group in sorted(fresh.values(), key=lambda group: min(_order(row) for row in group)):
         group.sort(key=_order)
         _complete(draft, group, mark, window)
-    draft.forget_hours(window.received // HOUR - REMEMBERED_HOURS, listed={hour for hour, _ in by_print})
+    draft.forget_hours(window.received // HOUR - REMEMBERED_HOURS, listed=hours)
+
+
+def _unsettled(draft: Draft, rows: CompletedRows) -> tuple[dict[tuple[int, int], list[CompletedRow]], set[int]]:
+    """By hour and fingerprint, the rows of those fingerprints that are not one row that says what it said before; and
+    the hours of all rows. Nearly all rows of a list are such, so this is the differ's busiest loop."""
+    slices_of: dict[int, Slices] = {}
+    prints: list[tuple[int, int]] = []
+    settled: set[tuple[int, int]] = set()
+    unsettled: set[tuple[int, int]] = set()
+    for row in rows:
+        hour = row.start.earliest // HOUR
+        print_ = fingerprint(row)
+        slices = slices_of.get(hour)
+        if slices is None:
+            slices = slices_of[hour] = draft.slices(hour)
+        kept = slices.get(slice_of(slices, print_), b"")
+        here = hour, print_
+        prints.append(here)
+        if here not in settled and holds(kept, key_of(print_, says(row))):
+            settled.add(here)
+        else:
+            unsettled.add(here)
+    groups: dict[tuple[int, int], list[CompletedRow]] = defaultdict(list)
+    if unsettled:
+        for here, row in zip(prints, rows, strict=True):
+            if here in unsettled:
+                groups[here].append(row)
+    return groups, set(slices_of)
 
 
 def _order(row: CompletedRow) -> tuple[Ms, Ms, str, str]:
     return row.start.earliest, row.end.earliest, row.src, row.dst
-
-
-def _says(row: CompletedRow) -> tuple[Ms, int, str, int]:
-    return row.end.earliest, row.duration, row.disposition, checksum(row.rec_file)
 
 
 def _reconcile(
@@ -65,7 +81,7 @@ def _reconcile(
     changed: list[Done] = []
     kept: list[Done] = []
     for done in known:
-        same = next((row for row in left if _says(row) == done.says()), None)
+        same = next((row for row in left if says(row) == done.says), None)
         if same is None:
             changed.append(done)
         else:
@@ -87,7 +103,7 @@ def _reconcile(
 
 def _changes(done: Done, row: CompletedRow) -> tuple[str, ...]:
     """What the row says differently."""
-    return tuple(field for field, old, new in zip(_CORRECTABLE, done.says(), _says(row), strict=True) if old != new)
+    return tuple(field for field, old, new in zip(_CORRECTABLE, done.says, says(row), strict=True) if old != new)
 
 
 def _update(draft: Draft, done: Done, row: CompletedRow, mark: Mark, window: Window) -> Done:
@@ -103,7 +119,7 @@ def _update(draft: Draft, done: Done, row: CompletedRow, mark: Mark, window: Win
             ambiguous=done.ambiguous,
         )
         call = msgspec.structs.replace(call, answered=call.answered or done.answered)
-        end = _end_of(row, mark, window)
+        end = end_of(row, mark, window)
         facts = _facts(row, call)
         call = draft.emit(
             "call.updated", call, end.bounds, end.guess, Evidence.COMPLETE, **facts, changed=_changes(done, row)
@@ -111,108 +127,30 @@ def _update(draft: Draft, done: Done, row: CompletedRow, mark: Mark, window: Win
         sequence = call.sequence
         if done.call_id in draft.calls:
             draft.put(call)
-    return Done(done.call_id, sequence, done.ambiguous, *_says(row), done.answered or row.disposition == ANSWERED)
-
-
-class _Fit:
-    """New rows of the same numbers against the calls that they may end."""
-
-    def __init__(self, draft: Draft, rows: list[CompletedRow], mark: Mark, window: Window) -> None:
-        self.tolerance = draft.rules.tolerance
-        self.rows = rows
-        known = draft.known((rows[0].src, rows[0].dst))
-        self.calls = sorted((call for call in known if call.ended != "complete"), key=_rank)
-        self.starts = [_bounds_of_start(row, mark) for row in rows]
-        self.ends = [_end_of(row, mark, window) for row in rows]
-        self.last = draft.state.mark.active
-        self.readings = [one for one in (self.last, draft.state.mark.before) if one is not None]
-        self.now = window
-
-    def end_of_call(self, call: Call) -> Window:
-        """Bounds of the call's end, by the active list: it was seen after the first and may have ended until the second."""
-        if call.gone is not None:
-            return call.gone
-        seen = call.start.sent if self.last is None else max(self.last.sent, call.start.sent)
-        return Window(min(seen, self.now.received), self.now.received)
-
-    def distance(self, r: int, c: int) -> Ms | None:
-        """How far row and call are apart in start and end; None where they can't be the same call."""
-        call = self.calls[c]
-        start = apart(self.starts[r].bounds, call.start, self.tolerance)
-        end = apart(self.ends[r].bounds, self.end_of_call(call), self.tolerance)
-        if start is None or end is None:
-            return None
-        return unlikely(start + (end if call.gone else 0), call.answered and self.rows[r].disposition != ANSWERED)
-
-    def strained(self, r: int, c: int) -> bool:
-        """Whether the pair fits by tolerance alone."""
-        call = self.calls[c]
-        return gap(self.starts[r].bounds, call.start) > 0 or gap(self.ends[r].bounds, self.end_of_call(call)) > 0
-
-    def early(self, r: int, c: int, grace: Ms) -> bool:
-        """Whether the next active list will tell if this row ends this call or is a short call beside it.
-
-        A row is surely of a known call only if an active list that was read well would have shown it; until a call
-        has left the list, a row too short to have been in one may be another call of the same numbers.
-        """
-        if self.calls[c].gone is not None or self.now.sent > self.ends[r].bounds.received + grace:
-            return False
-        return not self.listed(r)
-
-    def listed(self, r: int) -> bool:
-        """Whether the row's call must have been in one of the last active lists."""
-        start, end = self.starts[r].bounds, self.ends[r].bounds
-        return any(start.received <= one.sent and one.received <= end.sent for one in self.readings)
-
-    def mistaken(self, call_of: list[int | None], waits: list[bool], kept: list[bool]) -> list[tuple[int, int]]:
-        """The rows left over that must be one of the calls left over; not those that wait for the next active list."""
-
-        def far(r: int, c: int) -> Ms | None:
-            call = self.calls[c]
-            out = waits[r] or kept[c] or gap(self.ends[r].bounds, self.end_of_call(call)) > self.tolerance
-            return None if out or not self.listed(r) else distance(self.starts[r].bounds, call.start)
-
-        return mistaken(call_of, len(self.calls), far)
-
-
-def _rank(call: Call) -> int:
-    """Calls that left the active list ended first, so their rows are listed first."""
-    return int(call.gone is None)
+    return Done(done.call_id, sequence, done.ambiguous, says(row), done.answered or row.disposition == ANSWERED)
 
 
 def _complete(draft: Draft, rows: list[CompletedRow], mark: Mark, window: Window) -> None:
     """Give each of these new rows of the same numbers to the call that it ends, or a whole life."""
-    fit = _Fit(draft, rows, mark, window)
-    paired = match(len(rows), len(fit.calls), fit.distance, [_rank(call) for call in fit.calls])
-    pairs = [(r, c) for r, c in enumerate(paired.call_of) if c is not None]
-    early = {paired.row_island[r] for r, c in pairs if fit.early(r, c, draft.rules.absence_grace)}
-    waits = [island in early for island in paired.row_island]
-    kept = [island in early for island in paired.call_island]
-    draft.deferred |= any(waits)
-    draft.awaited.update(call.id for call, flag in zip(fit.calls, kept, strict=True) if flag)
-    call_of = list(paired.call_of)
-    strained = [c is not None and fit.strained(r, c) for r, c in enumerate(call_of)]
-    confusable = [flag and not stays for flag, stays in zip(paired.call_ambiguous, kept, strict=True)]
-    calls = blurred(fit.calls, confusable, paired.call_island)
-    for r, c in fit.mistaken(call_of, waits, kept):
-        call_of[r], calls[c] = c, confused(calls[c], fit.starts[r].bounds)
-    draft.put_changed(calls)
-    for r, row in enumerate(rows):
-        if waits[r]:
+    found, awaited = endings(draft, rows, mark, window)
+    draft.awaited.update(call.id for call in awaited)
+    for one in found:
+        if one.waits:
+            draft.deferred = True
             continue
-        index = call_of[r]
-        ambiguous = paired.row_ambiguous[r] or strained[r]
-        if index is not None:
-            call = msgspec.structs.replace(calls[index], ambiguous=calls[index].ambiguous or ambiguous)
-        elif fit.ends[r].bounds.received < mark.since:
-            _remember(draft, row, Call("", row.src, row.dst, fit.starts[r].bounds, 0, 0))
+        call = one.call
+        if call is not None:
+            call = msgspec.structs.replace(call, ambiguous=call.ambiguous or one.ambiguous)
+        elif one.end.bounds.received < mark.since:
+            _remember(draft, one.row, Call("", one.row.src, one.row.dst, one.start.bounds, 0, 0))
             continue
         else:
-            call = _begin(draft, row, fit.starts[r], fit.ends[r], ambiguous=ambiguous)
-        _end(draft, call, row, fit.ends[r], window)
+            call = _begin(draft, one)
+        _end(draft, call, one, window)
 
 
-def _begin(draft: Draft, row: CompletedRow, start: _Estimate, end: _Estimate, *, ambiguous: bool) -> Call:
+def _begin(draft: Draft, one: Ending) -> Call:
+    row, start, end = one.row, one.start, one.end
     high = min(start.bounds.received, end.bounds.received)
     bounds = Window(min(start.bounds.sent, high), high)
     call = Call(
@@ -222,7 +160,7 @@ def _begin(draft: Draft, row: CompletedRow, start: _Estimate, end: _Estimate, *,
         start=bounds,
         sequence=0,
         time=bounds.sent,
-        ambiguous=ambiguous,
+        ambiguous=one.ambiguous,
     )
     return draft.emit(
         "call.started",
@@ -235,7 +173,8 @@ def _begin(draft: Draft, row: CompletedRow, start: _Estimate, end: _Estimate, *,
     )
 
 
-def _end(draft: Draft, call: Call, row: CompletedRow, end: _Estimate, window: Window) -> None:
+def _end(draft: Draft, call: Call, one: Ending, window: Window) -> None:
+    row, end = one.row, one.end
     if call.ended == "absence":
         changed = _CORRECTABLE if row.rec_file is not None else _CORRECTABLE[:-1]
         call = draft.emit(
@@ -246,27 +185,16 @@ def _end(draft: Draft, call: Call, row: CompletedRow, end: _Estimate, window: Wi
             answer = Window(min(call.start.sent, end.bounds.received), end.bounds.received)
             call = draft.answer(call, answer, Evidence.COMPLETE, direction=_direction(row))
         call = draft.emit("call.ended", call, end.bounds, end.guess, Evidence.COMPLETE, **_facts(row, call))
-    call = msgspec.structs.replace(call, ended="complete", ended_seen=window.received, gone=None)
+    gone = None if one.proven else call.gone
+    call = msgspec.structs.replace(call, ended="complete", ended_seen=window.received, gone=gone)
     draft.put(call)
     _remember(draft, row, call)
 
 
 def _remember(draft: Draft, row: CompletedRow, call: Call) -> None:
     hour, print_ = row.start.earliest // HOUR, fingerprint(row)
-    done = Done(call.id, call.sequence, call.ambiguous, *_says(row), call.answered or row.disposition == ANSWERED)
+    done = Done(call.id, call.sequence, call.ambiguous, says(row), call.answered or row.disposition == ANSWERED)
     draft.remember(hour, print_, (*draft.remembered(hour, print_), done))
-
-
-def _bounds_of_start(row: CompletedRow, mark: Mark) -> _Estimate:
-    low, high, guess = mark.skew.local(row.start)
-    return _Estimate(Window(low, high), guess)
-
-
-def _end_of(row: CompletedRow, mark: Mark, window: Window) -> _Estimate:
-    """Bounds and best estimate of the end: the row exists, so the call had ended when the answer came."""
-    low, high, guess = mark.skew.local(row.end)
-    high = min(high, window.received)
-    return _Estimate(Window(min(low, high), high), guess)
 
 
 def _direction(row: CompletedRow) -> Direction | None:

@@ -5,15 +5,31 @@ from __future__ import annotations
 import msgspec
 
 from gateway.calls.active import active_rows, drop_lingering
+from gateway.calls.channels import Channels, ChannelsRead, Leg, read_channels
 from gateway.calls.clocks import unknown_skew
 from gateway.calls.completed import completed_rows
 from gateway.calls.draft import Diff, Draft
+from gateway.calls.memory import HOUR
 from gateway.calls.snapshots import ActiveRows, CompletedRows, Rules, Window
-from gateway.calls.state import AccountState, Mark
+from gateway.calls.state import AccountState, Call, Mark
 from gateway.contract.events import Evidence
 from gateway.contract.times import Ms
 
-__all__ = ["Diff", "Rules", "Window", "first_state", "read_active", "read_completed"]
+# What only an empty list says is believed after so many grace periods.
+_ALONE = 10
+
+__all__ = [
+    "Channels",
+    "ChannelsRead",
+    "Diff",
+    "Leg",
+    "Rules",
+    "Window",
+    "first_state",
+    "read_active",
+    "read_channels",
+    "read_completed",
+]
 
 
 def first_state(rules: Rules, window: Window) -> AccountState:
@@ -35,6 +51,8 @@ def read_active(
     if last is not None and window.sent < last.sent:
         # Overtaken by a later question's answer: it may be older than what is known, so it proves nothing.
         return draft.finish(_marked(state.mark, date, window))
+    if rows is None and any(call.unlisted for call in state.calls.values()) and _nothing_listed(state):
+        rows = ()  # an empty list, asked for anew: what channels alone have shown is not in it
     if rows is not None:
         active_rows(draft, rows, window)
         drop_lingering(draft, window)
@@ -54,19 +72,47 @@ def read_completed(
     `rows` is None when the answer's bytes equal the last one's (law 8). A row not seen before ends the call that it
     fits (law 3) or, where it fits none, is a whole life (law 4); a row seen before that says something else now is
     `call.updated`. A call that left the active list and that no row of a list asked for a grace period later fits has
-    ended by absence (law 3).
+    ended by absence (law 3). A list that is empty although it should have rows counts as unknown for ten grace periods.
     """
     draft = Draft(rules, state, window.received)
     mark = _marked(state.mark, date, window)
     if rows is not None:
+        mark = msgspec.structs.replace(mark, emptied=0 if rows else mark.emptied or window.received)
+    if mark.emptied and _has_ended_lately(state) and window.sent < mark.emptied + _ALONE * rules.absence_grace:
+        draft.deferred = True
+        return draft.finish(mark)
+    if rows is not None:
         completed_rows(draft, rows, mark, window)
     for call in draft.gone():
         assert call.gone is not None  # noqa: S101 - what makes it one of the gone
-        if call.id not in draft.awaited and window.sent >= call.gone.received + rules.absence_grace:
+        if call.id not in draft.awaited and window.sent >= call.gone.received + _patience(call, mark, rules):
             middle = (call.gone.sent + call.gone.received) // 2
             ended = draft.emit("call.ended", call, call.gone, middle, Evidence.ABSENCE)
             draft.put(msgspec.structs.replace(ended, ended="absence", ended_seen=window.received))
+            if call.unlisted:
+                mark = msgspec.structs.replace(mark, doubted=window.received)
     return draft.finish(msgspec.structs.replace(mark, completed=window))
+
+
+def _patience(call: Call, mark: Mark, rules: Rules) -> Ms:
+    """How long after it left the active list a call without a row has ended.
+
+    An active list with other calls in it proves that this one is gone, a completed list with other rows in it that its
+    row is missing. An empty list may be a fault that lasts a while.
+    """
+    doubted = (call.hidden or mark.emptied) and not call.unlisted
+    return rules.absence_grace * (_ALONE if doubted else 1)
+
+
+def _has_ended_lately(state: AccountState) -> bool:
+    """Whether a call is remembered that ended so short before the last reading that every list since must have it."""
+    last = state.mark.completed
+    return last is not None and any(hour >= last.sent // HOUR - 1 for hour in state.done)
+
+
+def _nothing_listed(state: AccountState) -> bool:
+    """Whether the last active list that was read had no call of these in it."""
+    return all(call.unlisted or call.gone is not None or call.ended is not None for call in state.calls.values())
 
 
 def _marked(mark: Mark, date: Ms | None, window: Window) -> Mark:

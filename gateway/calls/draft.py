@@ -8,13 +8,13 @@ from typing import Any
 
 import msgspec
 
+from gateway.calls import memory
+from gateway.calls.memory import Done, Slices, call_name
 from gateway.calls.snapshots import Rules, Window
 from gateway.calls.state import (
     MARK,
     AccountState,
     Call,
-    Done,
-    DoneHour,
     Mark,
     Numbers,
     Parts,
@@ -23,8 +23,6 @@ from gateway.calls.state import (
 )
 from gateway.contract.events import CallData, CallEvent, CallEventType, Evidence, source_of
 from gateway.contract.times import Ms, utc
-
-_CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 
 class Diff(msgspec.Struct, frozen=True):
@@ -52,8 +50,8 @@ class Draft:
         self.parts: Parts = {}
         self.calls: dict[str, Call] = state.calls  # type: ignore[assignment] # copied before the first change
         self._by_numbers: dict[Numbers, tuple[str, ...]] = state.by_numbers  # type: ignore[assignment] # likewise
-        self._done: dict[int, DoneHour] | None = None
-        self._fresh_hours: dict[int, dict[int, tuple[Done, ...]]] = {}
+        self._done: dict[int, Slices] | None = None
+        self._fresh_hours: dict[int, dict[int, bytes]] = {}
         self._gone = set(state.gone)
         self._born = 0
         self.deferred = False
@@ -101,27 +99,31 @@ class Draft:
 
     def remembered(self, hour: int, print_: int) -> tuple[Done, ...]:
         """What the completed rows of this fingerprint said so far."""
-        fresh = self._fresh_hours.get(hour)
-        return (self.state.done.get(hour, {}) if fresh is None else fresh).get(print_, ())
+        slices = self.slices(hour)
+        return memory.records(slices.get(memory.slice_of(slices, print_), b""), print_)
+
+    def slices(self, hour: int) -> Slices:
+        """What is remembered of the completed calls that started in an hour."""
+        return (self.state.done if self._done is None else self._done).get(hour, {})
 
     def remember(self, hour: int, print_: int, done: tuple[Done, ...]) -> None:
         """Keep what the completed rows of this fingerprint said."""
         if self._done is None:
             self._done = dict(self.state.done)
-        fresh = self._fresh_hours.get(hour)
-        if fresh is None:
-            fresh = self._fresh_hours[hour] = dict(self._done.get(hour, {}))
-            self._done[hour] = fresh
-        fresh[print_] = done
-        self.parts[done_part(hour)] = fresh
+        slices = self._fresh_hours.get(hour)
+        if slices is None:
+            slices = self._fresh_hours[hour] = dict(self._done.get(hour, {}))
+            self._done[hour] = slices
+        for node in list(memory.keep(slices, print_, done)):
+            self.parts[done_part(hour, node)] = slices.get(node) or None
 
     def forget_hours(self, before: int, listed: Set[int]) -> None:
         """Drop what is remembered of completed calls that started before the hour `before`, unless still `listed`."""
         for hour in [hour for hour in self.state.done if hour < before and hour not in listed]:
             if self._done is None:
                 self._done = dict(self.state.done)
-            del self._done[hour]
-            self.parts[done_part(hour)] = None
+            for node in self._done.pop(hour):
+                self.parts[done_part(hour, node)] = None
 
     def new_id(self, kind: str, src: str, dst: str) -> str:
         """An id for a call first seen now: sortable by time, and the same whenever the same answer is diffed again."""
@@ -129,7 +131,7 @@ class Draft:
         self._born += 1
         tail = int.from_bytes(blake2b(seed.encode("utf-8", "surrogatepass"), digest_size=10).digest(), "big")
         number = (self.observed_at << 80) | tail
-        return "".join(_CROCKFORD[(number >> shift) & 31] for shift in range(125, -1, -5))
+        return call_name(number)
 
     def emit(
         self,
@@ -149,6 +151,7 @@ class Draft:
         sequence = call.sequence + 1
         facts.setdefault("direction", None)
         facts.setdefault("answered", True if call.answered else None)
+        facts.setdefault("dialled_by", utc(call.dialled) if call.dialled else None)
         self.events.append(
             CallEvent(
                 id=f"{call.id}-{sequence}",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 
@@ -21,9 +22,16 @@ def apart(one: Window, other: Window, tolerance: Ms) -> Ms | None:
     return None if gap(one, other) > tolerance else distance(one, other)
 
 
-def unlikely(distance: Ms | None, contradicts: bool) -> Ms | None:
-    """A pair that contradicts what is known of the call's answer is taken only where no other is possible."""
-    return distance if distance is None or not contradicts else distance + 1_000_000_000
+def nearby(rows: Sequence[Window], calls: Sequence[Window], tolerance: Ms) -> Iterator[tuple[int, int]]:
+    """The (row, call) whose bounds are at most `tolerance` apart; time by how many these are, not by all pairs."""
+    order = sorted(range(len(calls)), key=lambda c: calls[c].sent)
+    sents = [calls[c].sent for c in order]
+    widest = max((one.received - one.sent for one in calls), default=0)
+    for r, row in enumerate(rows):
+        first = bisect_left(sents, row.sent - tolerance - widest)
+        for c in order[first : bisect_right(sents, row.received + tolerance)]:
+            if gap(row, calls[c]) <= tolerance:
+                yield r, c
 
 
 def mistaken(call_of: Sequence[int | None], calls: int, far: Callable[[int, int], Ms | None]) -> list[tuple[int, int]]:
@@ -50,7 +58,7 @@ def distance(one: Window, other: Window) -> Ms:
 
 def confused(call: Call, start: Window) -> Call:
     """The call, which may be one that began within `start` as well."""
-    return msgspec.structs.replace(call, start=_span(call.start, start), ambiguous=True)
+    return msgspec.structs.replace(call, start=span(call.start, start), ambiguous=True)
 
 
 def blurred(calls: Sequence[Call], ambiguous: Sequence[bool], islands: Sequence[int]) -> list[Call]:
@@ -60,9 +68,9 @@ def blurred(calls: Sequence[Call], ambiguous: Sequence[bool], islands: Sequence[
     gone: dict[int, Window] = {}
     for call, flag, island in zip(calls, ambiguous, islands, strict=True):
         if flag:
-            starts[island] = _span(starts.get(island, call.start), call.start)
+            starts[island] = span(starts.get(island, call.start), call.start)
             if call.gone is not None:
-                gone[island] = _span(gone.get(island, call.gone), call.gone)
+                gone[island] = span(gone.get(island, call.gone), call.gone)
     return [
         msgspec.structs.replace(
             call, ambiguous=True, start=starts[island], gone=None if call.gone is None else gone[island]
@@ -73,5 +81,6 @@ def blurred(calls: Sequence[Call], ambiguous: Sequence[bool], islands: Sequence[
     ]
 
 
-def _span(one: Window, other: Window) -> Window:
+def span(one: Window, other: Window) -> Window:
+    """Bounds that hold both."""
     return Window(min(one.sent, other.sent), max(one.received, other.received))

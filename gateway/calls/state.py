@@ -1,23 +1,22 @@
 """What the differ remembers of an account, and how it is kept: in small parts, so that a snapshot writes what it changed.
 
-Parts of an account: `mark` (watermarks), `live/<call id>` (a call that is live or has ended lately) and `done/<hour>`
-(what was seen of the completed calls that started in that hour).
+Parts of an account: `mark` (watermarks), `live/<call id>` (a call that is live or has ended lately) and
+`done/<hour>/<slice>` (what was seen of the completed calls that started in that part of that hour).
 """
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterable, Mapping
-from hashlib import blake2b
 from typing import Literal
 
 import msgspec
 
 from gateway.calls.clocks import Skew
-from gateway.calls.snapshots import CompletedRow, Window
+from gateway.calls.memory import HOUR as HOUR
+from gateway.calls.memory import Slices, checked
+from gateway.calls.snapshots import Window
 from gateway.contract.times import Ms
 
-HOUR: Ms = 3_600_000
 # RingCloud lists seven days; one more covers a call that began a day before it ended and any skew.
 REMEMBERED_HOURS = 8 * 24
 
@@ -28,7 +27,8 @@ class Call(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A call that is live, or has ended so lately (or so uncertainly) that a row may still speak of it.
 
     `ended` is None while the call counts as live. `gone` is the window in which it left the active list: after the
-    last snapshot that showed it was asked for, before the first that did not had come.
+    last snapshot that showed it was asked for, before the first that did not had come. It is kept of an ended call whose
+    completed row may have been that of another call, never seen.
     """
 
     id: str
@@ -43,6 +43,10 @@ class Call(msgspec.Struct, frozen=True, array_like=True, gc=False):
     gone: Window | None = None
     ended: Literal["complete", "absence"] | None = None
     ended_seen: Ms = 0  # when its end was seen
+    unlisted: bool = False  # its channels alone have shown it so far
+    dialled: Ms = 0  # its called side's channel existed by then; 0: none was seen
+    hidden: bool = False  # gone by an empty list alone, which may be a fault
+    haunted: bool = False  # a list showed it after its end: the list was behind, or the row is another call's
 
     @property
     def numbers(self) -> Numbers:
@@ -50,27 +54,11 @@ class Call(msgspec.Struct, frozen=True, array_like=True, gc=False):
         return self.src, self.dst
 
 
-class Done(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What a completed row said when it was last seen, and whose call it was (no id: from before the first poll)."""
-
-    call_id: str
-    sequence: int
-    ambiguous: bool
-    end: Ms
-    duration: int
-    disposition: str
-    recording: int  # a checksum of rec_file, 0 where there was none
-    answered: bool = False  # it was told so, and that stands
-
-    def says(self) -> tuple[Ms, int, str, int]:
-        """What may be corrected later."""
-        return self.end, self.duration, self.disposition, self.recording
-
-
 class Mark(msgspec.Struct, frozen=True, array_like=True):
     """The watermarks: since when the account is watched, and when its lists were last read well.
 
-    `before` is the reading of the active list before the last.
+    `before` is the reading of the active list before the last. `agreed` and `doubted` say whether the account's channels
+    are believed.
     """
 
     since: Ms
@@ -78,9 +66,9 @@ class Mark(msgspec.Struct, frozen=True, array_like=True):
     active: Window | None = None
     completed: Window | None = None
     before: Window | None = None
-
-
-DoneHour = Mapping[int, tuple[Done, ...]]
+    agreed: bool = False  # a call of the lists was found among the channels
+    doubted: Ms = 0  # when a call that channels alone had shown ended by absence; 0: never
+    emptied: Ms = 0  # since when the completed list is empty; 0: it is not
 
 
 class AccountState(msgspec.Struct, frozen=True):
@@ -91,7 +79,7 @@ class AccountState(msgspec.Struct, frozen=True):
 
     mark: Mark
     calls: Mapping[str, Call] = {}
-    done: Mapping[int, DoneHour] = {}
+    done: Mapping[int, Slices] = {}
     by_numbers: Mapping[Numbers, tuple[str, ...]] = {}
     gone: frozenset[str] = frozenset()
 
@@ -100,7 +88,7 @@ class AccountState(msgspec.Struct, frozen=True):
         return sum(call.ended is None for call in self.calls.values())
 
 
-Part = Mark | Call | DoneHour | None
+Part = Mark | Call | bytes | None
 Parts = dict[str, Part]
 
 MARK = "mark"
@@ -111,25 +99,14 @@ def live_part(call_id: str) -> str:
     return f"live/{call_id}"
 
 
-def done_part(hour: int) -> str:
-    """The name of the part of the completed calls that started in `hour` (hours since the epoch, server clock)."""
-    return f"done/{hour}"
-
-
-def fingerprint(row: CompletedRow) -> int:
-    """What stays the same of a completed row when it is corrected: its numbers, direction and start."""
-    text = f"{row.src}\0{row.dst}\0{row.direction}\0{row.start.earliest}"
-    return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big") >> 1
-
-
-def checksum(rec_file: str | None) -> int:
-    """A checksum of a recording's path; 0 where there is none."""
-    return 0 if rec_file is None else zlib.crc32(rec_file.encode("utf-8", "surrogatepass")) or 1
+def done_part(hour: int, node: int) -> str:
+    """The name of a slice of the completed calls that started in `hour` (hours since the epoch, server clock)."""
+    return f"done/{hour}/{node}"
 
 
 def encode(part: Part) -> bytes | None:
     """A part as it is kept; None (a tombstone) removes it."""
-    return None if part is None else _encode(part)
+    return part if part is None or isinstance(part, bytes) else _encode(part)
 
 
 def load(parts: Iterable[tuple[str, bytes]]) -> AccountState | None:
@@ -139,14 +116,15 @@ def load(parts: Iterable[tuple[str, bytes]]) -> AccountState | None:
     """
     mark: Mark | None = None
     calls: list[Call] = []
-    done: dict[int, DoneHour] = {}
+    done: dict[int, dict[int, bytes]] = {}
     for name, raw in parts:
         if name == MARK:
             mark = _mark.decode(raw)
         elif name.startswith("live/"):
             calls.append(_call.decode(raw))
         elif name.startswith("done/"):
-            done[int(name.removeprefix("done/"))] = _done.decode(raw)
+            hour, _, node = name.removeprefix("done/").partition("/")
+            done.setdefault(int(hour), {})[int(node)] = checked(raw)
     if mark is None:
         return None
     # Ended calls are dropped from the front, so the order is that of their ends.
@@ -166,4 +144,3 @@ def load(parts: Iterable[tuple[str, bytes]]) -> AccountState | None:
 _encode = msgspec.msgpack.Encoder().encode
 _mark = msgspec.msgpack.Decoder(Mark)
 _call = msgspec.msgpack.Decoder(Call)
-_done = msgspec.msgpack.Decoder(dict[int, tuple[Done, ...]])

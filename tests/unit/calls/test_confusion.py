@@ -136,3 +136,100 @@ def test_twins_that_both_left_the_list_may_each_have_ended_when_the_other_did() 
     account.completed(60, done(0.5, 10), done(0.5, 13))
     assert types(account.events) == ["started", "started", "answered", "ended", "answered", "ended"]
     assert all(event.data.ambiguous for event in account.events[2:])
+
+
+def test_a_row_that_may_have_been_the_ended_call_s_own_says_so_and_so_do_that_call_s_corrections() -> None:
+    """Seen for a moment at 10, then two rows, one after the other: either may be its own, the other's was never seen."""
+    account = Watched()
+    account.active(4)
+    account.active(10, live(0))
+    account.active(15)
+    first = account.completed(16, done(9.5, 12, "BUSY"))
+    assert types(first) == ["ended"]
+    assert not first[0].data.ambiguous
+    second = account.completed(21, done(9.5, 12, "BUSY"), done(10.5, 13, "BUSY"))
+    assert types(second) == ["started", "ended"]
+    assert all(event.data.ambiguous for event in second)
+    (updated,) = account.completed(26, done(9.5, 12, "BUSY", rec_file="/r"), done(10.5, 13, "BUSY"))
+    assert updated.data.ambiguous
+
+
+def test_a_row_whose_call_must_have_been_listed_leaves_no_doubt_about_a_later_one() -> None:
+    account = Watched()
+    account.active(5)
+    account.active(10, live(2))
+    account.active(15)
+    account.completed(16, done(8, 13, "BUSY"))
+    events = account.completed(21, done(8, 13, "BUSY"), done(10.5, 13, "BUSY"))
+    assert types(events) == ["started", "ended"]
+    assert not any(event.data.ambiguous for event in account.events)
+
+
+def test_an_answered_row_is_of_the_twin_that_was_told_answered() -> None:
+    """One rings, one talks; then one that talks. Whichever ends first by its row, one was answered."""
+    account = Watched()
+    account.active(10, live(4, "ringing"), live(4, "answered"))
+    account.active(15, live(9, "answered"))
+    account.active(20)
+    account.completed(21, done(6, 18))
+    account.completed(26, done(6, 18), done(6, 12, "NO ANSWER"))
+    assert types(account.events) == ["started", "started", "answered", "ended", "ended"]
+    assert {event.data.disposition: event.data.answered for event in account.events if event.type == "call.ended"} == {
+        "ANSWERED": True,
+        "NO ANSWER": False,
+    }
+
+
+def test_a_ringing_row_is_of_no_call_that_was_answered() -> None:
+    account = Watched()
+    account.active(10, live(4, "ringing"), live(4, "answered"))
+    account.active(15, live(9, "ringing"))
+    account.active(20)
+    account.completed(21, done(6, 12), done(6, 18, "NO ANSWER"))
+    assert types(account.events) == ["started", "started", "answered", "ended", "ended"]
+
+
+def test_a_row_that_contradicts_a_short_call_s_answer_waits_for_another() -> None:
+    """Seen talking at 10. A row of a call that was not answered may be another's, until the grace period is over."""
+    for own in (True, False):
+        account = Watched()
+        account.active(5)
+        account.active(10, live(0, "answered"))
+        account.active(15)
+        busy = done(9.5, 12, "BUSY")
+        assert account.completed(16, busy) == []
+        assert account.diff.deferred
+        if own:
+            assert types(account.completed(21, busy, done(9.5, 13))) == ["started", "ended", "ended"]
+        else:
+            assert types(account.completed(16 + GRACE, busy)) == ["ended"]
+
+
+def test_a_redial_that_rings_is_not_the_call_that_was_answered() -> None:
+    """The first talked from 9.8 to 10.4; the second began at 10.6, which by its bounds may be the first's start."""
+    account = Watched()
+    account.active(5)
+    account.active(10, live(0, "answered"))
+    assert types(account.active(15, live(4, "ringing"))) == ["started"]
+    account.active(20)
+    account.completed(21, done(9.6, 10.4), done(10.6, 18, "NO ANSWER"))
+    assert types(account.events).count("answered") == 1
+    assert types(account.events).count("started") == types(account.events).count("ended") == 2
+
+
+def test_lists_of_two_calls_that_could_be_of_one_are_told_as_one_and_say_so() -> None:
+    """Nobody can tell these worlds apart before the rows come: a call that began at 9.95 and was answered; or one that
+    rang from 9.2 until just before the second list, and another, answered, from 10.05 on."""
+    told = []
+    for rows in [(done(9, 21),), (done(9, 14, "NO ANSWER"), done(10, 21))]:
+        account = Watched()
+        account.active(5)
+        account.active(10, live(0, "ringing"))
+        account.active(15.1, live(4, "answered"))
+        told.append(list(account.events))
+        account.active(25)
+        account.completed(26, *rows)
+        assert types(account.events).count("started") == types(account.events).count("ended") == len(rows)
+    assert told[0] == told[1]
+    assert types(told[0]) == ["started", "answered"]
+    assert told[0][1].data.ambiguous

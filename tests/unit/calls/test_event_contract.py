@@ -8,7 +8,7 @@ import pytest
 
 from gateway.contract.times import millis
 from tests.unit.calls.model import Completed
-from tests.unit.calls.watched import GRACE, Watched, bounds, done, holds, live, ms, types
+from tests.unit.calls.watched import ALONE, Watched, bounds, done, holds, live, ms, types
 
 
 def ended_call(*, disposition: str = "ANSWERED", status: str = "current") -> Watched:
@@ -101,10 +101,10 @@ def test_a_correction_after_absence_names_what_was_not_known() -> None:
     account = Watched()
     account.active(10, live(4))
     account.active(20)
-    account.completed(21 + GRACE)
-    (updated,) = account.completed(60, done(6, 18, "BUSY"))
+    account.completed(21 + ALONE)
+    (updated,) = account.completed(400, done(6, 18, "BUSY"))
     assert updated.data.changed == ("time", "duration", "disposition")
-    (recorded,) = account.completed(65, done(6, 18, "BUSY", rec_file="/r/1.wav"))
+    (recorded,) = account.completed(405, done(6, 18, "BUSY", rec_file="/r/1.wav"))
     assert recorded.data.changed == ("rec_file",)
 
 
@@ -150,9 +150,9 @@ def test_an_answer_told_after_absence_stands() -> None:
     account = Watched()
     account.active(10, live(4))
     account.active(20)
-    account.completed(21 + GRACE)
-    (first,) = account.completed(60, done(6, 18))
-    (second,) = account.completed(65, done(6, 18, "NO ANSWER"))
+    account.completed(21 + ALONE)
+    (first,) = account.completed(400, done(6, 18))
+    (second,) = account.completed(405, done(6, 18, "NO ANSWER"))
     assert first.data.answered is second.data.answered is True
 
 
@@ -181,10 +181,10 @@ def test_a_call_that_comes_back_after_it_ended_by_absence_stays_ended() -> None:
     account = Watched()
     account.active(10, live(4))
     account.active(15)
-    account.completed(16 + GRACE)
-    assert account.active(50, live(44, "answered")) == []
-    account.active(60)
-    assert types(account.completed(61, done(6, 55))) == ["updated"]
+    account.completed(16 + ALONE)
+    assert account.active(350, live(344, "answered")) == []
+    account.active(360)
+    assert types(account.completed(361, done(6, 355))) == ["updated"]
     assert types(account.events) == ["started", "ended", "updated"]
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from gateway.contract.events import Evidence
 from tests.unit.calls.model import Active, Completed, Wall
-from tests.unit.calls.watched import BEGIN, GRACE, Watched, bounds, done, holds, live, ms, types
+from tests.unit.calls.watched import ALONE, BEGIN, GRACE, Watched, bounds, done, holds, live, ms, types
 
 
 def test_law_1_an_empty_list_makes_calls_gone_but_ends_none_by_itself() -> None:
@@ -22,7 +22,7 @@ def test_law_1_an_empty_list_is_a_real_answer() -> None:
     account = Watched()
     account.active(10, live(4))
     account.active(15)
-    account.completed(15 + GRACE + 1)
+    account.completed(15 + ALONE + 1)
     assert types(account.events) == ["started", "ended"]
 
 
@@ -112,8 +112,8 @@ def test_law_3_without_a_row_the_call_ends_by_absence_after_the_grace_period() -
     account = Watched()
     account.active(10, live(4))
     account.active(15)
-    assert account.completed(15 + GRACE) == []
-    (ended,) = account.completed(15.2 + GRACE)
+    assert account.completed(15 + ALONE) == []
+    (ended,) = account.completed(15.2 + ALONE)
     assert ended.type == "call.ended"
     assert ended.data.evidence is Evidence.ABSENCE
     assert ended.data.disposition is None
@@ -122,19 +122,85 @@ def test_law_3_without_a_row_the_call_ends_by_absence_after_the_grace_period() -
     assert bounds(ended) == (10.0, 15.1)
 
 
+def test_law_3_a_list_with_other_calls_proves_that_a_call_is_gone() -> None:
+    account = Watched()
+    account.active(10, live(4), live(4, src="300"))
+    account.active(15, live(9, src="300"))
+    other = done(2, 7, src="400")
+    assert types(account.completed(15 + GRACE, other)) == ["started", "answered", "ended"]
+    assert types(account.completed(15.2 + GRACE, other)) == ["ended"]
+    assert account.state.live() == 1
+
+
+def test_law_3_a_list_with_other_calls_before_proves_nothing() -> None:
+    account = Watched()
+    account.active(10, live(4), live(4, src="300"))
+    other = done(2, 7, src="400")
+    account.completed(11, other)
+    account.active(15)
+    assert account.completed(16 + GRACE, other) == []
+    account.active(17 + GRACE, live(1, src="400"))
+    assert account.completed(18 + GRACE, other) == []
+    assert types(account.completed(18 + 2 * GRACE, other)) == ["ended", "ended"]
+
+
+def test_law_3_an_empty_completed_list_alone_ends_nothing_for_ten_grace_periods() -> None:
+    account = Watched()
+    account.active(10, live(4), live(4, src="300"))
+    account.active(15, live(9, src="300"))
+    assert account.completed(16 + GRACE) == []
+    assert account.same_completed(15 + ALONE) == []
+    assert types(account.same_completed(16 + ALONE)) == ["ended"]
+
+
+def test_law_1_an_active_list_that_is_falsely_empty_for_minutes_ends_nothing() -> None:
+    account = Watched()
+    account.active(10, live(4), live(4, src="300"))
+    account.completed(11, done(2, 7, src="400"))
+    for at in range(15, 300, 5):
+        assert account.active(at) == account.completed(at + 1, done(2, 7, src="400")) == []
+    assert account.active(300, live(294), live(294, src="300")) == []
+    account.active(310)
+    account.completed(311, done(6, 305), done(6, 304, src="300"))
+    assert types(account.events[5:]) == ["answered", "ended"] * 2
+
+
+def test_law_1_a_completed_list_that_is_falsely_empty_is_unknown() -> None:
+    account = Watched()
+    account.active(10, live(4))
+    account.completed(11, done(2, 7, src="400"))
+    account.active(15, live(1, src="300"))
+    reading = account.state.mark.completed
+    for at in range(16, 200, 5):
+        assert account.completed(at) == []
+        assert account.diff.deferred
+    # Nor does it count as a reading: what ended since the last is asked for still.
+    assert account.state.mark.completed == reading
+    assert types(account.completed(201, done(2, 7, src="400"), done(6, 12))) == ["answered", "ended"]
+
+
+def test_law_1_a_completed_list_that_stays_empty_is_believed() -> None:
+    account = Watched()
+    account.active(10, live(4))
+    account.completed(11, done(2, 7, src="400"))
+    account.active(15, live(1, src="300"))
+    assert account.completed(16) == []
+    assert types(account.completed(17 + ALONE)) == ["ended"]
+
+
 def test_law_3_absence_is_found_in_an_unchanged_list_too() -> None:
     account = Watched()
     account.active(10, live(4))
     account.completed(11)
     account.active(15)
-    assert types(account.same_completed(16 + GRACE)) == ["ended"]
+    assert types(account.same_completed(16 + ALONE)) == ["ended"]
 
 
 def test_law_3_an_end_by_absence_is_corrected_and_never_given_again() -> None:
     account = Watched()
     account.active(10, live(4))
     account.active(15)
-    account.completed(16 + GRACE)
+    account.completed(16 + ALONE)
     (updated,) = account.completed(3_000, done(6, 12.5))
     assert updated.type == "call.updated"
     assert updated.data.disposition == "ANSWERED"
@@ -325,7 +391,7 @@ def test_law_8_an_unchanged_active_list_with_rows_was_not_made_afresh() -> None:
     account.same_active(15)
     account.active(20)
     # It may have ended just after the list of 10 was made.
-    account.completed(21 + GRACE)
+    account.completed(21 + ALONE)
     assert bounds(account.events[-1]) == (10.0, 20.1)
 
 

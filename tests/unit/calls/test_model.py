@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from itertools import pairwise
 
 from hypothesis import given, settings
@@ -13,7 +15,7 @@ from gateway.calls.differ import Rules, Window, first_state, read_active, read_c
 from gateway.calls.state import AccountState, encode, load
 from gateway.contract.events import CallEvent
 from gateway.contract.times import millis
-from tests.unit.calls.model import ModelPbx, True_
+from tests.unit.calls.model import Active, Completed, ModelPbx, True_
 
 BEGIN = 1_700_000_000_000
 INTERVAL = 5_000
@@ -22,6 +24,7 @@ SPAN = 40_000
 # Starts of the same numbers that lie closer than this can't always be told apart: each is known to a second either way
 # from either list, and the clocks' difference to one more (Date counts whole seconds), plus the answers' travel time.
 CLOSE = 6_000
+EXAMPLES = int(os.environ.get("MODEL_EXAMPLES", "600"))
 
 
 @st.composite
@@ -37,7 +40,7 @@ def true_calls(draw: st.DrawFn) -> True_:
 @st.composite
 def polls(draw: st.DrawFn, lag: int) -> list[tuple[int, int, int, str, bool]]:
     """(sent, made, received, list, restart before it); every list is asked for to the end, some answers are lost."""
-    until = BEGIN + SPAN + 35_000 + GRACE + lag + 4 * INTERVAL
+    until = BEGIN + SPAN + 35_000 + max(GRACE, 60_000) + lag + 4 * INTERVAL
     found = []
     for which in ("active", "completed"):
         at = BEGIN - draw(st.integers(1, INTERVAL))
@@ -64,8 +67,46 @@ def worlds(draw: st.DrawFn) -> tuple[ModelPbx, list[tuple[int, int, int, str, bo
     return pbx, draw(polls(lag))
 
 
+@st.composite
+def crowds(draw: st.DrawFn) -> tuple[ModelPbx, list[tuple[int, int, int, str, bool]]]:
+    """Calls of the same numbers, begun within two seconds of each other in a few bursts, whose rows say if they ring."""
+    calls = []
+    for base in draw(st.lists(st.integers(1, SPAN - 10_000), min_size=1, max_size=3)):
+        for _ in range(draw(st.integers(1, 4))):
+            start = BEGIN + base + draw(st.integers(0, 2_000))
+            ring = draw(st.one_of(st.integers(1, 1_500), st.integers(300, 4_000), st.integers(300, 12_000)))
+            talk = draw(st.one_of(st.none(), st.integers(0, 1_500), st.integers(0, 7_000), st.integers(0, 20_000)))
+            calls.append(True_("101", "202", start, None if talk is None else start + ring, start + ring + (talk or 0)))
+    lag = draw(st.sampled_from([0, 0, 700, 8_000]))
+    pbx = ModelPbx(calls, draw(st.sampled_from([0, 599_750, -3_217])), lag, draw(st.sampled_from([True, True, False])))
+    return pbx, draw(polls(lag))
+
+
 def reloaded(kept: dict[str, bytes]) -> AccountState | None:
     return load(kept.items())
+
+
+@st.composite
+def empties(draw: st.DrawFn) -> list[tuple[str, int, int]]:
+    """(list, from, to): from when to when that list is `[]` whatever is true, for less than ten grace periods."""
+    spans = st.tuples(st.sampled_from(["active", "completed"]), st.integers(0, SPAN), st.integers(1, 60_000))
+    return [(which, BEGIN + at, BEGIN + at + long) for which, at, long in draw(st.lists(spans, min_size=1, max_size=4))]
+
+
+@dataclasses.dataclass(frozen=True)
+class Emptied(ModelPbx):
+    """A PBX whose lists are empty at times."""
+
+    faults: Sequence[tuple[str, int, int]] = ()
+
+    def active(self, now: int) -> list[Active]:
+        return [] if self._faulty("active", now) else super().active(now)
+
+    def completed(self, now: int) -> list[Completed]:
+        return [] if self._faulty("completed", now) else super().completed(now)
+
+    def _faulty(self, which: str, now: int) -> bool:
+        return any(which == one and low <= now < high for one, low, high in self.faults)
 
 
 def run(pbx: ModelPbx, schedule: list[tuple[int, int, int, str, bool]]) -> tuple[list[CallEvent], AccountState]:
@@ -146,7 +187,7 @@ def all_paired(found: list[list[CallEvent]], truth: list[True_]) -> bool:
     return len(found) == len(truth) and all(place(at, set()) for at in range(len(found)))
 
 
-@settings(max_examples=int(os.environ.get("MODEL_EXAMPLES", "600")), report_multiple_bugs=False, deadline=None)
+@settings(max_examples=EXAMPLES, report_multiple_bugs=False, deadline=None)
 @given(worlds())
 def test_every_call_once_and_every_time_true(world: tuple[ModelPbx, list[tuple[int, int, int, str, bool]]]) -> None:
     pbx, schedule = world
@@ -164,6 +205,44 @@ def test_every_call_once_and_every_time_true(world: tuple[ModelPbx, list[tuple[i
             assert not any(event.data.ambiguous for life in mine for event in life)
             assert all_paired(mine, truth)
     assert len(found) == len(pbx.calls)
+
+
+@settings(max_examples=EXAMPLES, report_multiple_bugs=False, deadline=None)
+@given(crowds())
+def test_of_calls_that_nothing_tells_apart_as_many_are_answered_as_were(
+    world: tuple[ModelPbx, list[tuple[int, int, int, str, bool]]],
+) -> None:
+    """Whichever is told answered, it is that many; and none that was told so ends as one that was not."""
+    pbx, schedule = world
+    events, state = run(pbx, schedule)
+    told = Counter(event.type for event in events)
+    assert told["call.started"] == told["call.ended"] == len(pbx.calls)
+    assert told["call.answered"] == sum(call.answer is not None for call in pbx.calls)
+    assert state.live() == 0
+    for life in lives(events).values():
+        well_formed(life)
+        answered = "call.answered" in [event.type for event in life]
+        assert answered == (life[-1].data.disposition == "ANSWERED")
+
+
+@settings(max_examples=EXAMPLES, report_multiple_bugs=False, deadline=None)
+@given(worlds(), empties())
+def test_lists_that_are_empty_for_a_while_end_and_start_nothing(
+    world: tuple[ModelPbx, list[tuple[int, int, int, str, bool]]], faults: list[tuple[str, int, int]]
+) -> None:
+    pbx, schedule = world
+    events, state = run(Emptied(pbx.calls, pbx.skew, pbx.lag, pbx.live_status, faults), schedule)
+    found = lives(events)
+    for life in found.values():
+        well_formed(life)
+        assert "absence" not in [event.data.evidence for event in life]
+    for numbers in {(call.src, call.dst) for call in pbx.calls}:
+        mine = [life for life in found.values() if (life[0].data.src, life[0].data.dst) == numbers]
+        truth = [call for call in pbx.calls if (call.src, call.dst) == numbers]
+        starts = sorted(call.start for call in truth)
+        if all(later - before > CLOSE for before, later in pairwise(starts)):
+            assert all_paired(mine, truth)
+    assert state.live() == 0
 
 
 @settings(max_examples=200, deadline=None)
