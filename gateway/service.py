@@ -10,6 +10,7 @@ from gateway.polling.accounts import follow_accounts
 from gateway.polling.ownership import Ownership
 from gateway.ringcloud import Http
 from gateway.ringcloud.http import read_proxy
+from gateway.runtime.garbage import spare_the_collector
 from gateway.runtime.kafka import ensure_topics
 from gateway.runtime.metrics import serve_metrics
 from gateway.work import Work, credentials
@@ -21,6 +22,7 @@ async def run_gateway(config: Config) -> None:
     Raises ConfigError for a secret that can't be read or a key of another account, TopicError for topics that don't fit,
     MetricsError for an address that is taken.
     """
+    spare_the_collector()
     check_credentials(config)
     async with serve_metrics(config.metrics.gateway) as ready:
         await ensure_topics(config.kafka)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import cached_property
 from typing import Protocol
 
 
@@ -28,18 +29,23 @@ class Clock(Protocol):
 
 
 class LoopClock:
-    """The running event loop's own clock, so that whoever replaces the loop replaces the time.
+    """The event loop's own clock, the loop's that runs when it is first asked: whoever replaces that replaces the time.
 
     A loop may read its time once an iteration and in whole milliseconds (uvloop does): `now()` can lag, never lead.
     """
 
+    @cached_property
+    def _loop(self) -> asyncio.AbstractEventLoop:
+        # Kept: Python 3.11 asks the system for the process's number each time that it is asked for the loop.
+        return asyncio.get_running_loop()
+
     def now(self) -> float:
         """The loop's time."""
-        return asyncio.get_running_loop().time()
+        return self._loop.time()
 
     def call_at(self, when: float, call: Callable[[], None]) -> Timer:
         """Make `call` at `when`, less or plus the resolution of the loop's timers."""
-        return asyncio.get_running_loop().call_at(when, call)
+        return self._loop.call_at(when, call)
 
     async def sleep_until(self, when: float) -> None:
         """Return once `now()` has reached `when`."""

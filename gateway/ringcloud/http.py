@@ -14,12 +14,16 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import aiohttp
 import httpx
 import msgspec
+from aiohttp.client_reqrep import ClientRequest
+from aiohttp.connector import Connection
+from aiohttp.tracing import Trace
 from httpx_aiohttp import AiohttpTransport
 
 from gateway.contract.times import Ms, millis
@@ -58,13 +62,7 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     def date(self) -> Ms | None:
         """The server's clock by the Date header, to the second; None where there is none that can be read."""
         text = self.headers.get("date")
-        if text is None:
-            return None
-        try:
-            moment = parsedate_to_datetime(text)
-        except (ValueError, OverflowError):
-            return None
-        return millis(moment) if moment.tzinfo is not None else None
+        return None if text is None else _read_date(text)
 
 
 def wall_clock() -> Ms:
@@ -162,8 +160,8 @@ class Http:
         try:
             passage.answered(response)
             body = bytearray()
-            async for chunk in response.aiter_bytes():
-                body += chunk
+            async for piece in _pieces(response):
+                body += piece
                 if len(body) > max_bytes:
                     raise ResponseTooLarge(max_bytes, status=response.status_code, url=bare(request.url))
         finally:
@@ -181,9 +179,8 @@ class Http:
             # aiohttp forbids a keep-alive time together with force_close.
             lifetime: dict[str, Any] = {"keepalive_timeout": self._keep_alive} if kept else {"force_close": True}
             made = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=self._max_connections, ssl=self._ssl, **lifetime),
+                connector=_Connector(limit=self._max_connections, ssl=self._ssl, **lifetime),
                 cookie_jar=aiohttp.DummyCookieJar(),  # accounts share the pool: one's cookies are not another's
-                trace_configs=[_trace()],
                 trust_env=False,
             )
             # aiohttp repeats a GET by itself where a kept connection turns out to be closed. The server may have seen
@@ -205,7 +202,7 @@ class Arriving:
         self.status = response.status_code
         self.headers = response.headers
         self.url = bare(response.request.url)
-        self._pieces = response.aiter_bytes()
+        self._pieces = _pieces(response)
         self._passage = passage
         self._max_bytes = max_bytes
         self._read = 0
@@ -285,16 +282,35 @@ def bare(url: httpx.URL) -> str:
 _flight: ContextVar[Flight] = ContextVar("flight")
 
 
-def _trace() -> aiohttp.TraceConfig:
-    """Marks the flight as soon as it has a connection; called in the task that sends."""
+class _Connector(aiohttp.TCPConnector):
+    """Marks the flight as soon as it has a connection; called in the task that sends.
 
-    async def connected(_session: aiohttp.ClientSession, _context: object, _params: object) -> None:
+    aiohttp's own way to be told, its traces, has it await a dozen calls more for each request.
+    """
+
+    async def connect(self, req: ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout) -> Connection:
+        connection = await super().connect(req, traces, timeout)
         _flight.get().maybe_sent = True
+        return connection
 
-    trace = aiohttp.TraceConfig()
-    trace.on_connection_create_end.append(connected)
-    trace.on_connection_reuseconn.append(connected)
-    return trace
+
+def _pieces(response: httpx.Response) -> AsyncIterator[bytes]:
+    """The body as it arrives, its content encoding undone."""
+    if "content-encoding" in response.headers:
+        return response.aiter_bytes()
+    # httpx's way through its decoders costs more than the transport's own reading.
+    assert isinstance(response.stream, httpx.AsyncByteStream)  # noqa: S101 - what an AiohttpTransport answers with
+    return aiter(response.stream)
+
+
+# One second's answers, whoever they are for, have the same.
+@lru_cache(maxsize=64)
+def _read_date(text: str) -> Ms | None:
+    try:
+        moment = parsedate_to_datetime(text)
+    except (ValueError, OverflowError):
+        return None
+    return millis(moment) if moment.tzinfo is not None else None
 
 
 def _words(error: Exception, timeout: float, flight: Flight, answered: bool) -> str:

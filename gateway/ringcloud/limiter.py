@@ -30,16 +30,17 @@ class Slot:
     about, passes the lane on. A slot is entered once.
     """
 
-    __slots__ = ("_deadline", "_interval", "_lane", "_limiter", "_priority", "_turns", "_waiter")
+    __slots__ = ("_deadline", "_interval", "_lane", "_limiter", "_priority", "_turns", "_url", "_waiter")
 
     def __init__(
-        self, limiter: Limiter, lane: Lane, interval: float, priority: Priority, deadline: float | None
+        self, limiter: Limiter, lane: Lane, interval: float, priority: Priority, deadline: float | None, url: str
     ) -> None:
         self._limiter = limiter
         self._lane = lane
         self._interval = interval
         self._priority = priority
         self._deadline = deadline
+        self._url = url
 
     async def __aenter__(self) -> Slot:
         self._turns, self._waiter = self._limiter.enter(self._lane, self._interval, self._priority, self._deadline)
@@ -49,7 +50,7 @@ class Slot:
             self._turns.abandon(self._waiter)
             raise
         if fate is Fate.EXPIRED:
-            raise DeadlineExceeded(url=self._lane.path)
+            raise DeadlineExceeded(url=self._url)
         self._turns.begin(self._waiter)
         return self
 
@@ -104,13 +105,20 @@ class Limiter:
         return self.stats.rate_limited
 
     def slot(
-        self, lane: Lane, interval: float, *, priority: Priority = Priority.POLL, deadline: float | None = None
+        self,
+        lane: Lane,
+        interval: float,
+        *,
+        priority: Priority = Priority.POLL,
+        deadline: float | None = None,
+        url: str = "",
     ) -> Slot:
-        """A turn in `lane`, to be entered with `async with`; `interval` in seconds, `deadline` for its beginning.
+        """A turn in `lane`, to be entered with `async with`; `interval` in seconds, `deadline` for its beginning, `url`
+        what its error names (the lane's path unless told).
 
         A deadline that certainly cannot be met fails at once, one that turns out not to be fails when that is certain.
         """
-        return Slot(self, lane, interval, priority, deadline)
+        return Slot(self, lane, interval, priority, deadline, url or lane.path)
 
     def assume_used(self, key: str) -> None:
         """Another process may have used any URL of `key` until now: each rests for one interval from now.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Final, Literal, NamedTuple, Protocol, Self, TypedDict, TypeVar
 from urllib.parse import quote
@@ -37,6 +37,8 @@ _FILE: Final = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": "r
 # What goes wrong by itself and may go right the next time. A 429 is not among it: the lane rests for it, which can
 # take minutes, and whether that is worth it is the caller's to say.
 _PASSING: Final = (TransportError, ServerError)
+# How many requests of a key are kept made: the lists that are polled, with some changes of their days.
+_KEPT_MADE: Final = 8
 
 CompletedPath = Literal["complite", "complete"]
 BeforeSend = Callable[[], Awaitable[None]]
@@ -78,6 +80,36 @@ class Got(NamedTuple):
 
     url: str
     reply: Reply
+
+
+class _Made(NamedTuple):
+    """A request as it is sent, the lane that it belongs to, and its URL without its query."""
+
+    lane: Lane
+    url: str
+    request: httpx.Request
+
+
+class _Redacting:
+    """Takes secrets out of what RingCloud says: it may repeat what it was sent."""
+
+    __slots__ = ("_secrets",)
+
+    def __init__(self, *secrets: str) -> None:
+        self._secrets = secrets
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, RingCloudError):
+            for secret in self._secrets:
+                for form in _forms(secret):
+                    error.message = error.message.replace(form, "***")
+            error.message = error.message[:MAX_MESSAGE]
+            error.args = (error.message,)
 
 
 class Session:
@@ -123,6 +155,8 @@ class Session:
         digest = hashlib.md5(f"{key}{password}".encode(), usedforsecurity=False).hexdigest()
         self._auth = {"api_key": key, "hash": digest}
         self._secrets = tuple(secret for secret in (digest, key, password) if secret)
+        self._keeping_secrets = _Redacting(*self._secrets)
+        self._made: dict[tuple[object, ...], _Made] = {}
         self._base_url = base_url.rstrip("/")
         self._completed_path: CompletedPath = completed_path
         self._timeout = timeout
@@ -176,22 +210,20 @@ class Session:
 
         `hidden` are secrets among the parameters.
         """
-        lane = self._lane(operation, names)
-        url = f"{self._base_url}{lane.path}"
+        made = self._made_of(operation, names, query, params)
         with self._redacting(*hidden):
-            request = self._request(operation.method, url, query=query, params=params, headers=_JSON)
-            async with self._turn(lane, operation, url, priority, deadline) as slot:
+            async with self._turn(made, operation, priority, deadline) as slot:
                 if before_send is not None:
                     await before_send()
                 reply = await self._http.exchange(
-                    request,
+                    made.request,
                     timeout=self._timeout,
                     max_bytes=self._max_bytes,
                     flight=flight,
                     on_answer=_told(slot),
                 )
-            self._check(reply.status, reply.body, lane, operation, url)
-            return Got(url, reply)
+            self._check(reply.status, reply.body, made, operation)
+            return Got(made.url, reply)
 
     async def _get(
         self,
@@ -214,17 +246,15 @@ class Session:
     ) -> AsyncIterator[Arriving]:
         """A GET whose 200 is read piece by piece inside. The turn in the lane lasts as long: a file's URL is not asked
         again while it is still arriving."""
-        lane = self._lane(operation, names)
-        url = f"{self._base_url}{lane.path}"
+        made = self._make(operation, names, headers=_FILE)
         with self._redacting():
-            request = self._request("GET", url, headers=_FILE)
             async with (
-                self._turn(lane, operation, url, priority, deadline) as slot,
+                self._turn(made, operation, priority, deadline) as slot,
                 self._http.open(
-                    request, timeout=self._timeout, max_bytes=self._max_record_bytes, on_answer=_told(slot)
+                    made.request, timeout=self._timeout, max_bytes=self._max_record_bytes, on_answer=_told(slot)
                 ) as arriving,
             ):
-                self._check(arriving.status, b"", lane, operation, url)
+                self._check(arriving.status, b"", made, operation)
                 yield arriving
 
     async def _repeated(self, once: Callable[[], Awaitable[Done]]) -> Done:
@@ -246,61 +276,62 @@ class Session:
                 failure = error
             left -= 1
 
-    def _request(
+    def _made_of(
         self,
-        method: str,
-        url: str,
+        operation: Operation,
+        names: tuple[str, ...],
+        query: Mapping[str, str] | None,
+        params: Mapping[str, str] | None,
+    ) -> _Made:
+        """The request, made once where it is one that polls repeat: to make it is a tenth of a whole poll's work."""
+        if names or operation.method == "POST":
+            return self._make(operation, names, query=query, params=params)
+        which = (operation, *(query or {}).items())
+        made = self._made.get(which)
+        if made is None:
+            if len(self._made) >= _KEPT_MADE:
+                self._made.clear()
+            made = self._made[which] = self._make(operation, names, query=query)
+        return made
+
+    def _make(
+        self,
+        operation: Operation,
+        names: tuple[str, ...],
         *,
         query: Mapping[str, str] | None = None,
         params: Mapping[str, str] | None = None,
-        headers: Mapping[str, str],
-    ) -> httpx.Request:
-        return httpx.Request(
-            method,
+        headers: Mapping[str, str] = _JSON,
+    ) -> _Made:
+        lane = self._lane(operation, names)
+        url = f"{self._base_url}{lane.path}"
+        request = httpx.Request(
+            operation.method,
             httpx.URL(url, params={**self._auth, **(query or {})}),
             headers=headers,
-            json={"params": params or {}} if method == "POST" else None,
+            json={"params": params or {}} if operation.method == "POST" else None,
         )
+        return _Made(lane, url, request)
 
-    @asynccontextmanager
-    async def _turn(
-        self, lane: Lane, operation: Operation, url: str, priority: Priority, deadline: float | None
-    ) -> AsyncIterator[Slot]:
-        async with AsyncExitStack() as stack:
-            try:
-                slot = await stack.enter_async_context(
-                    self.limiter.slot(lane, operation.interval, priority=priority, deadline=deadline)
-                )
-            except DeadlineExceeded as error:
-                error.url = url
-                raise
-            yield slot
+    def _turn(self, made: _Made, operation: Operation, priority: Priority, deadline: float | None) -> Slot:
+        return self.limiter.slot(made.lane, operation.interval, priority=priority, deadline=deadline, url=made.url)
 
-    def _check(self, status: int, body: bytes, lane: Lane, operation: Operation, url: str) -> None:
+    def _check(self, status: int, body: bytes, made: _Made, operation: Operation) -> None:
         """Raise the error of a `status` that is not 200; `body` may say why."""
         if status == 200:
             return
-        failure = error_of_status(status, message_of(body), url=url)
+        failure = error_of_status(status, message_of(body), url=made.url)
         if isinstance(failure, RateLimited):
-            failure.retry_after = self.limiter.estimate(lane, operation.interval) - self.now()
+            failure.retry_after = self.limiter.estimate(made.lane, operation.interval) - self.now()
         raise failure
 
     def _read(self, got: Got, decode: Decode[Decoded], *hidden: str) -> Decoded:
         with self._redacting(*hidden):
             return decode(got.reply.body, url=got.url)
 
-    @contextmanager
-    def _redacting(self, *hidden: str) -> Iterator[None]:
-        """Take the secrets out of what RingCloud says: it may repeat what it was sent."""
-        try:
-            yield
-        except RingCloudError as error:
-            for secret in (*self._secrets, *hidden):
-                for form in _forms(secret):
-                    error.message = error.message.replace(form, "***")
-            error.message = error.message[:MAX_MESSAGE]
-            error.args = (error.message,)
-            raise
+    def _redacting(self, *hidden: str) -> _Redacting:
+        """Take this key's secrets, and those `hidden`, out of the errors that are raised inside."""
+        return _Redacting(*self._secrets, *hidden) if hidden else self._keeping_secrets
 
 
 def _forms(secret: str) -> list[str]:
@@ -314,7 +345,10 @@ def _told(slot: Slot) -> OnAnswer:
     """Tells `slot` what an answer's head says about the lane."""
 
     def answered(status: int, headers: httpx.Headers) -> None:
-        slot.answered(rate_limited=status == 429, retry_after=_seconds(headers.get("retry-after")))
+        if status == 429:
+            slot.answered(rate_limited=True, retry_after=_seconds(headers.get("retry-after")))
+        else:
+            slot.answered()
 
     return answered
 

@@ -46,6 +46,19 @@ async def test_records() -> None:
     assert script.asked[0].path == "/v1/users/4%2F0/records"
 
 
+async def test_lists_asked_for_in_turns_are_each_asked_for_as_they_are_meant() -> None:
+    # More kinds than are kept made, each again once others were asked for.
+    asked: list[tuple[int, str | None]] = [(1 + number % 7, f"49{number % 11}") for number in range(40)]
+    asked += [(1, None), (2, None), (1, None), (2, None)]
+    async with scripted(reply([])) as script, client(script) as api:
+        for days, num in asked:
+            await api.fetch_completed(days, num)
+            await api.fetch_active()
+    lists = [dict(one.query) for one in script.asked]
+    assert [(int(one["days"]), one.get("num")) for one in lists[::2]] == asked
+    assert not any({"days", "num"} & one.keys() for one in lists[1::2])
+
+
 async def test_balance() -> None:
     async with scripted(raw(b'{"status":"success","data": 1234567890123.45}')) as script, client(script) as api:
         assert await api.balance(1000) == Decimal("1234567890123.45")
