@@ -76,7 +76,17 @@ class Work:
             max_clock_skew=int(calls.max_clock_skew * 1000),
         )
         zone, degraded_after = ZoneInfo(declared.time_zone), int(calls.degraded_after * 1000)
-        return Poller(rules, self._apis[account], zone, degraded_after, shard, memory, channels=declared.channels)
+        return Poller(
+            rules,
+            self._apis[account],
+            zone,
+            degraded_after,
+            shard,
+            memory,
+            # Within a session's timeout no other process owns the shard.
+            asleep=self._config.kafka.session_timeout / 2,
+            channels=declared.channels,
+        )
 
     def commands(self, shard: Handles) -> Executor:
         """The executor of the shard's commands."""

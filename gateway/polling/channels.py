@@ -92,8 +92,9 @@ class Legs:
 class ChannelPolls:
     """One account's channels: lists through each key in turn, evenly spaced, details through the key of their list."""
 
-    def __init__(self, account: int, keys: Sequence[RingCloud], take: Take) -> None:
-        """`take` is called with what each list showed, one after another."""
+    def __init__(self, account: int, keys: Sequence[RingCloud], take: Take, asleep: float) -> None:
+        """`take` is called with what each list showed, one after another; `asleep` as a Poller's."""
+        self._asleep = asleep
         self._account = account
         self._keys = keys
         self._take = take
@@ -112,6 +113,9 @@ class ChannelPolls:
         turn = 0
         while True:
             await asyncio.sleep(max(0.0, due - loop.time()))
+            if loop.time() - due > self._asleep:
+                due = loop.time() + CHANNELS.interval
+                continue
             due = max(due + step, loop.time())
             api = self._keys[turn % len(self._keys)]
             turn += 1

@@ -58,9 +58,14 @@ class Poller:
         shard: Handles,
         memory: Memory,
         *,
+        asleep: float,
         channels: bool = False,
     ) -> None:
-        """Begins from what is remembered of the account. `channels`: those are asked for too."""
+        """Begins from what is remembered of the account. `channels`: those are asked for too.
+
+        Who wakes `asleep` seconds too late may have lost the shard meanwhile, and rests as a new owner does.
+        """
+        self._asleep = asleep
         self._channels = channels
         self._rules = rules
         self._keys = keys
@@ -89,7 +94,9 @@ class Poller:
                 tasks.create_task(self._poll("active", self._ask_active, 0.0))
                 tasks.create_task(self._poll("completed", self._ask_completed, 0.5))
                 if self._channels:
-                    tasks.create_task(ChannelPolls(self._rules.account, self._keys, self._take_channels).run())
+                    tasks.create_task(
+                        ChannelPolls(self._rules.account, self._keys, self._take_channels, self._asleep).run()
+                    )
         finally:
             metrics.ACTIVE_CALLS.remove(account)
             for which in LISTINGS:
@@ -112,6 +119,9 @@ class Poller:
         async with asyncio.TaskGroup() as tasks:
             while True:
                 await asyncio.sleep(max(0.0, due - loop.time()))
+                if loop.time() - due > self._asleep:
+                    due = loop.time() + ACTIVE.interval
+                    continue
                 key = turn % len(self._keys)
                 # A slow answer holds up its own key only.
                 if (before := asked[key]) is not None:

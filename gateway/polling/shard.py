@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any, Protocol
 
 import structlog
 from aiokafka import ConsumerRecord
@@ -74,7 +74,7 @@ class Shard:
         while True:
             pause = _RESTART_SECONDS
             try:
-                await self._once()
+                await _to_its_end(self._once())
             except* (NotCommitted, KafkaError, OSError, TimeoutError) as group:
                 errors = _leaves(group)
                 if any(isinstance(error.__cause__ or error, ProducerFenced) for error in errors):
@@ -82,10 +82,6 @@ class Shard:
                     # timeout the group tells which of the two stays; to begin at once would fence the rightful owner.
                     pause = self._config.session_timeout
                 self._log.warning("shard starts anew", seconds=pause, errors=[repr(error) for error in errors])
-            if (task := asyncio.current_task()) is not None and task.cancelling():
-                # Told to end while its workers fell: a group's errors swallow that (before Python 3.13). Who wakes up
-                # after its session is told so by the brokers and by the group at once, and would never let go.
-                raise asyncio.CancelledError
             await asyncio.sleep(pause)
 
     async def _once(self) -> None:
@@ -131,6 +127,22 @@ class Shard:
             await commands.accept(self._batch)
             self._batch = ()
             self._accepted()
+
+
+async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
+    """Await `work` in a task of its own: whoever is cancelled meanwhile cancels it, waits for its end, and then is.
+
+    A task group that falls just as its task is cancelled raises its errors and drops the cancellation. Who wakes up
+    after its session is told by the brokers and by the group at once, and would never let go.
+    """
+    task = asyncio.create_task(work)
+    try:
+        await asyncio.wait([task])
+    except asyncio.CancelledError:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        raise
+    task.result()
 
 
 def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:

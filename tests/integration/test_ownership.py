@@ -115,6 +115,8 @@ async def _slept(broker: Broker, folder: Path) -> Run:
             await place.miss(first)
             try:
                 await _shares(run, two)
+                # Whoever wakes up now comes within the new owner's interval.
+                await place.polled()
             finally:
                 os.kill(one.pid, signal.SIGCONT)
             await _shares(run, one, two)
@@ -168,6 +170,10 @@ def test_moves_leave_nothing_behind(moved: Run) -> None:
 def test_a_gateway_that_slept_through_its_session_tells_nothing_twice(slept: Run) -> None:
     assert slept.shares[1] == [SHARDS]
     assert slept.told_all_once(), slept.report
+
+
+def test_a_gateway_that_slept_through_its_session_asks_nothing_in_the_new_owners_interval(slept: Run) -> None:
+    assert slept.rate_limited == 0
 
 
 def test_a_fenced_shard_starts_anew(slept: Run) -> None:

@@ -56,7 +56,7 @@ async def polled(keys: int = 1) -> AsyncIterator[tuple[SandboxServer, Seen]]:
     async with SandboxServer(SandboxSettings(KEYS[:keys], calls_per_minute=0)) as server:
         limiter = Limiter()
         apis = [RingCloud(spec.key, spec.password, base_url=server.url, limiter=limiter) for spec in KEYS[:keys]]
-        task = asyncio.create_task(ChannelPolls(ACCOUNT, apis, seen.take).run())
+        task = asyncio.create_task(ChannelPolls(ACCOUNT, apis, seen.take, 60.0).run())
         try:
             yield server, seen
             assert not task.done()
