@@ -48,7 +48,7 @@ soak: $(STAMP) ## look long for worlds that break the differ's laws; MINUTES=10,
 	nice $(BIN)/python -m tests.soak.search --minutes $(or $(MINUTES),10) --seed $(or $(SEED),1)
 
 bench: $(STAMP) ## the short form of every benchmark
-	@for name in sandbox polling; do $(BIN)/python -m bench.$$name --short || exit 1; done
+	@for name in sandbox polling differ fanout; do $(BIN)/python -m bench.$$name --short || exit 1; done
 
 schemas: $(STAMP) ## renew docs/schemas from the structs
 	@$(BIN)/ringcloud-gateway schemas docs/schemas

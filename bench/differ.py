@@ -1,24 +1,26 @@
-"""Decode and diff of one big account: 10,000 active calls of which 1 % change, and 100,000 rows of completed history.
+"""`python -m bench.differ`: how many readings of a big account's lists are decoded and diffed a second, on one core.
 
-    python -m bench.differ [--runs N]
-
-Prints medians in milliseconds, and what a remembered call takes of memory and of its kept record.
+Targets: 10,000 active calls of which 1 % changed in 20 ms, decode and diff together; 100,000 rows of completed calls, of
+which 20 are new, in 150 ms. Beside them: what a remembered call takes of memory, and of the kept state.
 """
 
 from __future__ import annotations
 
-import argparse
+import asyncio
 import json
-import statistics
+import os
 import time
 import tracemalloc
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
+import click
+
+from bench.harness import Sample, Subject, conclude, measure
 from gateway.calls.differ import Rules, Window, first_state, read_active, read_completed
 from gateway.calls.state import encode
-from gateway.ringcloud.rows import ActiveRow, CompletedRow, decode_active, decode_completed
+from gateway.ringcloud.rows import decode_active, decode_completed
 
 BEGIN = 1_700_000_000_000
 ZONE = ZoneInfo("Europe/Moscow")
@@ -26,6 +28,8 @@ RULES = Rules(account=1)
 ACTIVE = 10_000
 CHANGED = 100  # calls that end, and as many that begin
 COMPLETED = 100_000
+NEW = 20
+ACTIVE_TARGET, COMPLETED_TARGET = 1000 / 20, 1000 / 150  # readings a second
 
 
 def body(rows: Sequence[dict[str, object]]) -> bytes:
@@ -80,70 +84,95 @@ def wall(second: float) -> str:
     return datetime.fromtimestamp(int(second), UTC).astimezone(ZONE).strftime("%Y-%m-%d %H:%M:%S")
 
 
-def median(runs: int, work: Callable[[], object]) -> float:
-    """Milliseconds."""
-    took = []
-    for _ in range(runs):
-        began = time.perf_counter()
-        work()
-        took.append((time.perf_counter() - began) * 1000)
-    return statistics.median(took)
+def timed(work: Callable[[], object]) -> float:
+    """How long that takes, in ms."""
+    began = time.perf_counter()
+    work()
+    return (time.perf_counter() - began) * 1000
 
 
-def active(runs: int, count: int, numbers: Callable[[int], tuple[str, str]]) -> None:
+def sample(decode: float, diff: float, **seen: float) -> Sample:
+    """Readings a second, of the milliseconds that each half took."""
+    return Sample(1000 / (decode + diff), {"decode ms": decode, "diff ms": diff, **seen})
+
+
+def active(count: int, numbers: Callable[[int], tuple[str, str]], target: float | None = None) -> Subject:
     """One reading after another of which 1 % changed."""
     changed = count * CHANGED // ACTIVE
     before, after = (active_body(first, count, BEGIN + at, numbers) for first, at in ((0, 0), (changed, 5_000)))
-    rows: list[ActiveRow] = decode_active(before)
     state = first_state(RULES, Window(BEGIN - 60_000, BEGIN - 60_000))
     state = read_active(RULES, state, [], Window(BEGIN - 5_000, BEGIN - 4_950)).state
-    state = read_active(RULES, state, rows, Window(BEGIN, BEGIN + 50)).state
-    decode = median(runs, lambda: decode_active(after))
-    rows = decode_active(after)
-    window = Window(BEGIN + 5_000, BEGIN + 5_050)
-    diff = median(runs, lambda: read_active(RULES, state, rows, window))
-    found = read_active(RULES, state, rows, window)
-    what = "alike" if numbers is alike else "distinct"
-    print(f"active {count} {what}: decode {decode:.1f} ms, diff {diff:.1f} ms, {len(found.events)} events")
-
-
-def completed(runs: int, count: int) -> None:
-    """The same history again, and with 20 rows that are new."""
-    whole = completed_body(count)
-    decode = median(runs, lambda: decode_completed(whole, ZONE))
-    rows: list[CompletedRow] = decode_completed(whole, ZONE)
-    state = first_state(RULES, Window(BEGIN - 2 * 86_400_000, BEGIN - 2 * 86_400_000))
-    window = Window(BEGIN, BEGIN + 50)
     tracemalloc.start()
-    history = read_completed(RULES, first_state(RULES, window), rows[:-20], window)
-    parts = {name: encode(part) for name, part in history.parts.items()}
+    state = read_active(RULES, state, decode_active(before), Window(BEGIN, BEGIN + 50)).state
+    taken = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    kept = sum(len(encode(call) or b"") for call in state.calls.values())
+    window = Window(BEGIN + 5_000, BEGIN + 5_050)
+
+    async def run() -> Sample:
+        decode = timed(lambda: decode_active(after))
+        rows = decode_active(after)
+        diff = timed(lambda: read_active(RULES, state, rows, window))
+        return sample(decode, diff, **{"memory B/call": taken / count, "kept B/call": kept / count})
+
+    what = "all of the same numbers" if numbers is alike else "each of its own numbers"
+    return Subject(name=f"{count:,} active calls, {what}, 1 % changed", run=run, target=target)
+
+
+def completed(count: int, target: float | None = None) -> Subject:
+    """The same history again, with a few rows that are new."""
+    whole = completed_body(count)
+    rows = decode_completed(whole, ZONE)
+    window = Window(BEGIN, BEGIN + 50)
+    history = read_completed(RULES, first_state(RULES, window), rows[:-NEW], window)
+    kept = sum(len(encode(part) or b"") for name, part in history.parts.items() if name.startswith("done/"))
+    tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]
     known = {
         hour: {node: bytes(bytearray(raw)) for node, raw in one.items()} for hour, one in history.state.done.items()
     }
+    listed = history.state.listed[:]
     taken = tracemalloc.get_traced_memory()[0] - before
     tracemalloc.stop()
     assert known == history.state.done
-    sizes = [len(raw or b"") for name, raw in parts.items() if name.startswith("done/")]
-    state = read_completed(RULES, state, rows[:-20], window).state
-    diff = median(runs, lambda: read_completed(RULES, state, rows, window))
-    print(
-        f"completed {count}: decode {decode:.0f} ms, diff of 20 new {diff:.0f} ms; kept {sum(sizes) / count:.0f} bytes a "
-        f"call in {len(sizes)} records of {max(sizes)} bytes at most; memory {taken / count:.0f} bytes a call"
+    assert len(listed) == count - NEW
+    later = Window(BEGIN + 5_000, BEGIN + 5_050)
+
+    async def run() -> Sample:
+        decode = timed(lambda: decode_completed(whole, ZONE))
+        diff = timed(lambda: read_completed(RULES, history.state, rows, later))
+        return sample(decode, diff, **{"memory B/call": taken / count, "kept B/call": kept / count})
+
+    return Subject(name=f"{count:,} completed calls, {NEW} of them new", run=run, target=target)
+
+
+def subjects(*, short: bool) -> list[Subject]:
+    """All that is measured; the long lists only in the long form."""
+    few = [
+        active(ACTIVE, unique, ACTIVE_TARGET),
+        active(ACTIVE // 10, alike),
+        completed(COMPLETED, COMPLETED_TARGET),
+    ]
+    return few if short else [*few, active(10 * ACTIVE, unique), active(ACTIVE, alike), completed(COMPLETED // 10)]
+
+
+@click.command()
+@click.option("--short", is_flag=True, help="Three runs of the smaller lists: shows that it works, proves little.")
+def main(short: bool) -> None:
+    """Measure the differ, and write bench/results/differ.json."""
+    runs = 3 if short else 15
+    measured = subjects(short=short)
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    figures = asyncio.run(measure(measured, runs))
+    conclude(
+        "differ",
+        "Readings of a list that are decoded and diffed a second, in one process on one core",
+        "readings/s",
+        figures,
+        short=short,
+        settings={"runs": runs, "changed of active calls, %": 100 * CHANGED / ACTIVE, "new rows": NEW},
+        packages=("msgspec",),
     )
-
-
-def main() -> None:
-    """Run all of it."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=5)
-    runs = parser.parse_args().runs
-    for count in (ACTIVE, 10 * ACTIVE):
-        active(runs, count, unique)
-    for count in (1_000, ACTIVE):
-        active(runs, count, alike)
-    for count in (COMPLETED // 10, COMPLETED):
-        completed(runs, count)
 
 
 if __name__ == "__main__":

@@ -95,12 +95,14 @@ def streams(config: Path) -> None:
 def check(config: Path) -> None:
     """Check a configuration, its secrets included, and name the first field that is wrong."""
     from gateway.service import check_credentials
+    from streams.delivery.proxying import proxy_of
     from streams.delivery.targets import targets_of
 
     try:
         loaded = configuration.load(config)
         check_credentials(loaded)
-        targets_of(loaded.endpoints)
+        proxy_of(loaded.delivery)
+        targets_of(loaded.endpoints, allow_http=loaded.delivery.allow_http)
     except ConfigError as error:
         raise click.ClickException(str(error)) from None
     click.echo(f"{config}: right: {len(loaded.accounts)} accounts, {len(loaded.endpoints)} endpoints")

@@ -13,8 +13,10 @@ import msgspec
 
 from gateway.contract.endpoints import Endpoint
 from gateway.contract.faults import fault
+from gateway.contract.reach import reach_fault
 from gateway.contract.secrets import SecretRef, secrets_fault
 
+ProxyRef = Annotated[str, msgspec.Meta(pattern=r"^(|http://[^@\s]+|(env|file):[^\x00]+)$(?!\n)")]
 Listen = Annotated[str, msgspec.Meta(pattern=r"^[^:]*:[0-9]{1,5}$(?!\n)")]
 
 
@@ -47,7 +49,7 @@ class RingCloudConfig(_Section, frozen=True):
     base_url: Annotated[str, msgspec.Meta(pattern=r"^https?://[^?#]+$")] = "https://api.ringcloud.ru"
     completed_path: Literal["complite", "complete"] = "complite"
     timeout: Annotated[float, msgspec.Meta(gt=0, le=60)] = 10.0
-    proxy: Annotated[str, msgspec.Meta(pattern=r"^(|http://[^@\s]+|(env|file):[^\x00]+)$(?!\n)")] = ""
+    proxy: ProxyRef = ""
     max_connections: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 256
     max_response_bytes: Annotated[int, msgspec.Meta(ge=1024)] = 32 * 1024 * 1024
 
@@ -82,6 +84,8 @@ class DeliveryConfig(_Section, frozen=True):
     """What holds for webhooks to all endpoints."""
 
     allow_networks: tuple[str, ...] = ()
+    allow_http: bool = False
+    proxy: ProxyRef = ""
     window: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 500
 
 
@@ -172,8 +176,12 @@ def _check(path: Path, config: Config, now: datetime) -> None:
     for at, account in enumerate(config.accounts):
         check_zone(path, f"accounts[{at}].time_zone", account.time_zone)
     for at, endpoint in enumerate(config.endpoints):
+        if found := reach_fault(endpoint, allow_http=config.delivery.allow_http):
+            raise ConfigError(path, f"endpoints[{at}].{found[0]}", found[1])
         if found := secrets_fault(endpoint.secrets, now):
             raise ConfigError(path, f"endpoints[{at}].{found[0]}", found[1])
+    if config.delivery.proxy and config.delivery.allow_http:
+        raise ConfigError(path, "delivery.allow_http", "goes with no delivery.proxy: only https:// passes it unseen")
     for at, network in enumerate(config.delivery.allow_networks):
         try:
             ipaddress.ip_network(network)

@@ -13,10 +13,12 @@ import structlog
 from aiokafka.errors import KafkaError
 
 from gateway.contract.deliveries import DeadLetter, Delivery, delivery_id
-from gateway.contract.endpoints import Endpoint
+from gateway.contract.endpoints import Body, Endpoint
 from gateway.contract.events import CallEvent, ContractError, Header, decode_event
+from gateway.contract.thin import thin
 from gateway.contract.topics import Topics
 from streams.errors import FanOutError
+from streams.matching import EndpointIndex
 from streams.metrics import StreamsMetrics
 from streams.outbox import MAX_DELIVERY_BYTES, Outbox
 
@@ -40,17 +42,17 @@ class CallRecord(Protocol):
 
 
 def expand(event: CallEvent, endpoints: Iterable[Endpoint], now: datetime) -> list[Delivery]:
-    """A delivery of `event` for each endpoint that it matches, made at `now`.
+    """A delivery of `event` for each of `endpoints`, made at `now`.
 
-    The body, the CloudEvent in structured JSON, is encoded once, and is what every receiver gets byte for byte.
+    The body, a CloudEvent in structured JSON, is encoded once, and is what every receiver of full, or of thin, bodies
+    gets byte for byte.
     """
-    body: msgspec.Raw | None = None
+    bodies: dict[Body, msgspec.Raw] = {}
     deliveries: list[Delivery] = []
     for endpoint in endpoints:
-        if not endpoint.matches(event.type, event.data.account):
-            continue
+        body = bodies.get(endpoint.body)
         if body is None:
-            body = msgspec.Raw(_encode(event))
+            body = bodies[endpoint.body] = msgspec.Raw(_encode(event if endpoint.body == "full" else thin(event)))
         deliveries.append(
             Delivery(
                 id=delivery_id(event.id, endpoint.id),
@@ -83,12 +85,19 @@ class FanOut:
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         """Take the endpoints, where deliveries and dead letters go, the figures to keep and the clock."""
-        self._endpoints = tuple(endpoints)
+        self._endpoints = EndpointIndex(endpoints)
         self._topics = topics
         self._outbox = outbox
         self._metrics = metrics
         self._clock = clock
         self._pending: asyncio.Queue[tuple[Any, Any, list[asyncio.Future[Any]]]] = asyncio.Queue(_IN_FLIGHT)
+
+    def declare(self, endpoint: str, as_: Endpoint | None) -> None:
+        """Make deliveries for an endpoint as it is from now on; None: for it no more."""
+        if as_ is None:
+            self._endpoints.remove(endpoint)
+        else:
+            self._endpoints.put(as_)
 
     async def agent(self, stream: Any) -> None:
         """Work on Faust's stream of records for as long as there are any; goes on with `settle` beside it."""
@@ -124,18 +133,19 @@ class FanOut:
 
     async def _hand_over(self, record: CallRecord) -> list[asyncio.Future[Any]]:
         try:
-            return [await self._outbox.enqueue(*one) for one in self._records(record)]
+            return [await self._outbox.enqueue(*one) for one in self.records(record)]
         except KafkaError as error:
             # For `settle` to meet in its turn: raised here, Faust would take the event for done.
             failed: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
             failed.set_exception(error)
             return [failed]
 
-    def _records(self, record: CallRecord) -> list[Record]:
+    def records(self, record: CallRecord) -> list[Record]:
+        """What is written because of `record`: its deliveries, or why there are none, as dead letters."""
         headers: list[Header] = list(record.headers or ())
         try:
             event = decode_event(headers, record.value)
-            deliveries = expand(event, self._endpoints, self._clock())
+            deliveries = expand(event, self._endpoints.matching(event), self._clock())
         except ContractError as error:
             return [self._dead_letter(record, "unreadable", f"not a call event: {error}")]
         except Exception as error:  # noqa: BLE001 - no record may stop the consumer

@@ -48,13 +48,19 @@ class StreamsMetrics:
         self.in_flight = Gauge("ringcloud_webhook_in_flight", "Attempts under way", registry=self.registry)
         self._spilled = Counter(
             "ringcloud_webhook_spilled_total",
-            "Deliveries put off, unattempted, because their endpoint's lane was full",
+            "Deliveries put off, unattempted: lane full, rate reached, circuit open, or an earlier event of the call not done",
+            ("endpoint",),
+            registry=self.registry,
+        )
+        self._circuits = Gauge(
+            "ringcloud_webhook_circuit_open",
+            "1 while an endpoint that fails is left alone but for probes",
             ("endpoint",),
             registry=self.registry,
         )
         self._dead_letters = Counter(
             "ringcloud_webhook_dead_letters_total",
-            "Records given up: expired, gone, unknown_endpoint, unreadable, too_large",
+            "Records given up: expired, gone, overflow, unknown_endpoint, unreadable, too_large",
             ("reason",),
             registry=self.registry,
         )
@@ -73,8 +79,12 @@ class StreamsMetrics:
         self._seconds.labels(attempt.outcome).observe(attempt.duration)
 
     def spilled(self, endpoint: str) -> None:
-        """A delivery found no place in its lane."""
+        """A delivery was put off."""
         self._spilled.labels(endpoint).inc()
+
+    def circuit(self, endpoint: str, *, is_open: bool) -> None:
+        """An endpoint's circuit opened or closed."""
+        self._circuits.labels(endpoint).set(is_open)
 
     def dead_letter(self, reason: str) -> None:
         """A record was given up; `reason` is one of a few words."""

@@ -29,6 +29,22 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     due_at: Annotated[UtcTime | None, msgspec.Meta(description="Not attempted before this; null: at once")] = None
 
 
+Seconds = Annotated[float, msgspec.Meta(ge=0)] | None
+
+
+class Phases(msgspec.Struct, frozen=True, kw_only=True):
+    """Where an attempt's time went, in seconds; null is what it did not come to, or an open connection spared it."""
+
+    resolve: Annotated[Seconds, msgspec.Meta(description="The host's name")] = None
+    connect: Annotated[Seconds, msgspec.Meta(description="The connection; the tunnel too, where there is a proxy")] = (
+        None
+    )
+    tls: Annotated[Seconds, msgspec.Meta(description="The TLS handshake")] = None
+    send: Annotated[Seconds, msgspec.Meta(description="Handing over the request")] = None
+    wait: Annotated[Seconds, msgspec.Meta(description="Until the answer's status and headers were there")] = None
+    body: Annotated[Seconds, msgspec.Meta(description="The answer's body, as far as it was read")] = None
+
+
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     """One attempt and what came of it."""
 
@@ -46,6 +62,19 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     ]
     status: Annotated[int | None, msgspec.Meta(description="HTTP status, where there was an answer")] = None
     error: Annotated[str | None, msgspec.Meta(description="What went wrong, in words; no secret in it")] = None
+    response_headers: Annotated[
+        dict[str, str] | None,
+        msgspec.Meta(
+            description="Of the answer, in lower case: 32 of 256 characters at most, without those that carry secrets"
+        ),
+    ] = None
+    response_body: Annotated[
+        str | None,
+        msgspec.Meta(
+            description="The first KiB of the answer's body as UTF-8; what the gateway keeps secret is redacted"
+        ),
+    ] = None
+    phases: Phases = Phases()
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,9 +11,11 @@ _LONGEST = 200
 # Part of a pattern, as msgspec repeats it, and what it asks for.
 _FORMS = (
     ("^(env:", "must be env:NAME or file:PATH"),
+    ("^file:", "must be file:PATH"),
     ("^https?://", "must be an http:// or https:// URL"),
     ("^[^:]*:[0-9]", "must be HOST:PORT or :PORT"),
     ("[0-9*#]{1,32}", "must be a number to dial: up to 32 digits, * and #, with a + before them at most"),
+    ("S{1,64}$(?!", "must be a number, or how one begins and a *: 64 characters at most, none of them blank"),
     ("^[a-z0-9_-]", "must be 1 to 64 lower-case letters, digits, _ and -"),
     ("^[A-Za-z0-9_:-]", "must be letters, digits, _, : and -"),
     ("^[A-Za-z0-9._-]", "must be letters, digits, ., _ and -"),
@@ -33,6 +35,8 @@ def fault(error: msgspec.ValidationError) -> tuple[str, str]:
     if named:
         inner = f"{field}.{named[2][:_LONGEST]}".lstrip(".")
         return inner, "is missing" if named[1].startswith("missing") else "is not known"
+    if checked := re.fullmatch(r"`([a-z_]+)`: (.*)", what, re.DOTALL):  # by the struct itself
+        return f"{field}.{checked[1]}".lstrip("."), checked[2][:_LONGEST]
     if "matching regex" in what:
         what = next((words for part, words in _FORMS if part in what), "has a wrong form")
     if what.startswith("Invalid value '"):

@@ -163,7 +163,7 @@ class Stage:
             "endpoints": [
                 {"id": "demo", "url": self.receiver.url, "secrets": [f"file:{folder}/webhook.secret"]},
             ],
-            "delivery": {"allow_networks": ["127.0.0.0/8"]},
+            "delivery": {"allow_networks": ["127.0.0.0/8"], "allow_http": True},
             "metrics": {"gateway": f"127.0.0.1:{free_port()}", "streams": f"127.0.0.1:{free_port()}"},
         }
         path = folder / "gateway.toml"

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 
 import msgspec
-import structlog
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 
 from gateway.config import AccountConfig, ConfigError, KafkaConfig, check_zone
 from gateway.contract.faults import fault
 from gateway.contract.topics import Topics
-from gateway.runtime.kafka import client_settings, stop_consumer
+from gateway.runtime.declared import Tell, declare, follow, read
 from gateway.runtime.shards import key_of
 
-_log = structlog.get_logger(__name__)
+_CLIENT = "accounts"
 
 # An account's number, and what it is declared as; None where it was withdrawn.
 Declared = Callable[[int, AccountConfig | None], None]
@@ -28,33 +25,7 @@ async def follow_accounts(config: KafkaConfig, declared: Declared, loaded: Calla
     `declared` refuses by a ConfigError, is logged by its field, partition and offset, and what was declared before it
     stands. Raises KafkaError.
     """
-    topic = Topics(config.prefix).accounts.name
-    partitions = [TopicPartition(topic, number) for number in range(config.shards)]
-    consumer = AIOKafkaConsumer(
-        **client_settings(config, "accounts"),
-        isolation_level="read_committed",
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        fetch_max_wait_ms=500,
-    )
-    try:
-        await consumer.start()
-        consumer.assign(partitions)
-        await consumer.seek_to_beginning(*partitions)
-        ends = await consumer.end_offsets(partitions)
-        behind = {partition for partition, end in ends.items() if end > 0}
-        if not behind:
-            loaded()
-        while True:
-            for records in (await consumer.getmany(timeout_ms=1000)).values():
-                for record in records:
-                    _tell(record, declared)
-            if behind:
-                behind = {one for one in behind if await consumer.position(one) < ends[one]}
-                if not behind:
-                    loaded()
-    finally:
-        await stop_consumer(consumer)
+    await follow(config, Topics(config.prefix).accounts, _CLIENT, _telling(declared), loaded)
 
 
 async def declared_accounts(config: KafkaConfig) -> dict[int, AccountConfig]:
@@ -67,39 +38,26 @@ async def declared_accounts(config: KafkaConfig) -> dict[int, AccountConfig]:
         else:
             found[account] = as_
 
-    class _Loaded(Exception):
-        pass
-
-    def loaded() -> None:
-        raise _Loaded
-
-    with suppress(_Loaded):
-        await follow_accounts(config, declared, loaded)
+    await read(config, Topics(config.prefix).accounts, _CLIENT, _telling(declared))
     return found
 
 
 async def declare_account(config: KafkaConfig, account: int, as_: AccountConfig | None) -> None:
     """Declare an account, or withdraw it with None. Returns once the brokers have it. Raises KafkaError."""
-    producer = AIOKafkaProducer(**client_settings(config, "accounts"), acks="all", enable_idempotence=True)
-    await producer.start()
-    try:
-        value = None if as_ is None else msgspec.json.encode(as_)
-        await producer.send_and_wait(Topics(config.prefix).accounts.name, value=value, key=key_of(account))
-    finally:
-        await producer.stop()
+    value = None if as_ is None else msgspec.json.encode(as_)
+    await declare(config, Topics(config.prefix).accounts, _CLIENT, key_of(account), value)
 
 
-def _tell(record: ConsumerRecord, declared: Declared) -> None:
-    where = f"{record.topic}[{record.partition}]@{record.offset}"
-    try:
-        account = _number(where, record.key)
-        declared(account, None if record.value is None else _read(where, account, record.value))
-    except ConfigError as error:
-        _log.error("an account on the topic is wrong and was passed over", error=str(error))
+def _telling(declared: Declared) -> Tell:
+    def tell(where: str, key: bytes, value: bytes | None) -> None:
+        account = _number(where, key)
+        declared(account, None if value is None else _read(where, account, value))
+
+    return tell
 
 
-def _number(where: str, key: bytes | None) -> int:
-    text = (key or b"").decode("ascii", "replace")
+def _number(where: str, key: bytes) -> int:
+    text = key.decode("ascii", "replace")
     if not text.isascii() or not text.isdigit() or not 0 < len(text) < 20:
         raise ConfigError(where, "key", "is not an account number")
     return int(text)

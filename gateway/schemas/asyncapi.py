@@ -11,8 +11,10 @@ import msgspec
 from gateway.config import AccountConfig
 from gateway.contract.commands import Command, CommandResult
 from gateway.contract.deliveries import Attempt, DeadLetter, Delivery
+from gateway.contract.endpoints import Endpoint
 from gateway.contract.events import CALL_EVENT_TYPES, CallData, CallEvent
 from gateway.contract.notices import Notice
+from gateway.contract.thin import ThinEvent
 from gateway.contract.topics import Topic, Topics
 from gateway.schemas import examples
 from gateway.schemas.examples import Example
@@ -112,6 +114,13 @@ def _channels(topics: Topics) -> dict[str, _Channel]:
             channel=_topic(topics.accounts),
             messages=_one(topics.accounts, "account", AccountConfig, examples.accounts()),
         ),
+        "webhookEndpoints": _Channel(
+            operation="declareWebhookEndpoint",
+            action="send",
+            summary="Have events sent somewhere, or change which or how; the same key with a null value withdraws it",
+            channel=_topic(topics.endpoints),
+            messages=_one(topics.endpoints, "webhook.endpoint", Endpoint, examples.endpoints()),
+        ),
         "webhook": _Channel(
             operation="receiveWebhook",
             action="receive",
@@ -151,8 +160,8 @@ def _channels(topics: Topics) -> dict[str, _Channel]:
 
 
 def _schemas() -> dict[str, Schema]:
-    written = [CallEvent, Notice, CommandResult, Delivery, Attempt, DeadLetter]
-    _, read = components([Command, AccountConfig], _COMPONENTS, written=False)
+    written = [CallEvent, ThinEvent, Notice, CommandResult, Delivery, Attempt, DeadLetter]
+    _, read = components([Command, AccountConfig, Endpoint], _COMPONENTS, written=False)
     return read | components(written, _COMPONENTS, written=True)[1]
 
 
@@ -209,14 +218,14 @@ def _webhook_message() -> Schema:
         "webhook-signature": "`v1,…`, one for each secret, with spaces in between",
     }
     return {
-        "title": "A call event as a structured CloudEvent",
+        "title": "A call event as a structured CloudEvent, whole or thin",
         "contentType": "application/json",
         "headers": {
             "type": "object",
             "properties": {name: {"type": "string", "description": text} for name, text in names.items()},
             "required": list(names),
         },
-        "payload": _ref(CallEvent),
+        "payload": {"anyOf": [_ref(CallEvent), _ref(ThinEvent)]},
         "examples": examples.webhooks(),
     }
 

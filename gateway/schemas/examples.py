@@ -12,8 +12,10 @@ import msgspec
 from gateway.config import AccountConfig, KeyConfig
 from gateway.contract.commands import CommandResult, Originate
 from gateway.contract.deliveries import Attempt, DeadLetter, Delivery, delivery_id
+from gateway.contract.endpoints import Endpoint
 from gateway.contract.events import CallEvent, Header, encode_data, headers_of
 from gateway.contract.notices import Notice, encode_notice, headers_of_notice
+from gateway.contract.thin import thin
 from gateway.schemas import stories
 
 Example = dict[str, Any]
@@ -43,8 +45,9 @@ def kafka_events() -> Mapping[str, Sequence[Example]]:
 
 
 def webhooks() -> Sequence[Example]:
-    """Bodies of webhooks: the events of a call's whole life."""
-    return [payload(event.type, event) for event in stories.a_call()]
+    """Bodies of webhooks: the events of a call's whole life, and the last one thin."""
+    events = stories.a_call()
+    return [*(payload(event.type, event) for event in events), payload(f"{events[-1].type}, thin", thin(events[-1]))]
 
 
 def commands() -> Mapping[str, Sequence[Example]]:
@@ -72,6 +75,20 @@ def accounts() -> Sequence[Example]:
         for name in ("FIRST", "SECOND")
     )
     return [payload("Polled with two keys in turn", AccountConfig(id=stories.ACCOUNT, keys=keys))]
+
+
+def endpoints() -> Sequence[Example]:
+    """An endpoint that wants some events, without numbers in them."""
+    endpoint = Endpoint(
+        id=_ENDPOINT,
+        url="https://crm.example.com/hooks/ringcloud",
+        secrets=("env:CRM_WEBHOOK_SECRET",),
+        events=("call.ended",),
+        numbers=("7495*",),
+        filter="data.duration > `60`",
+        body="thin",
+    )
+    return [payload("Ids of what took longer than a minute", endpoint)]
 
 
 def deliveries() -> Sequence[Example]:

@@ -8,13 +8,14 @@ from typing import Any
 import msgspec
 
 from gateway.config import AccountConfig
-from gateway.contract import commands, deliveries, events, notices
+from gateway.contract import commands, deliveries, endpoints, events, notices, thin
 from gateway.schemas.asyncapi import asyncapi
 from gateway.schemas.structs import Schema, document
 
 # file -> the type, its title, and whether the gateway writes it
 _SCHEMAS: dict[str, tuple[Any, str, bool]] = {
     "call-event": (events.CallEvent, "A call event as a structured CloudEvent: the body of a webhook", True),
+    "thin-call-event": (thin.ThinEvent, "A call event reduced to ids: the body of a webhook that is to be thin", True),
     "call-data": (events.CallData, "A call event's data: the value of a record on the calls topic", True),
     "gateway-event": (notices.Notice, "An event about the gateway itself as a structured CloudEvent", True),
     "gap-data": (notices.GapData, "Data of gap.detected: the value of a record on the gateway topic", True),
@@ -29,6 +30,11 @@ _SCHEMAS: dict[str, tuple[Any, str, bool]] = {
         True,
     ),
     "account": (AccountConfig, "The value of a record on the accounts topic; null withdraws the account", False),
+    "endpoint": (
+        endpoints.Endpoint,
+        "The value of a record on the endpoints topic; null withdraws the endpoint",
+        False,
+    ),
     "command": (commands.Command, "The value of a record on the commands topic", False),
     "command-result": (commands.CommandResult, "The value of a record on the command results topic", True),
     "delivery": (deliveries.Delivery, "The value of a record on the webhook deliveries and retries topics", True),

@@ -51,7 +51,7 @@ def a_call_without_a_row() -> list[CallEvent]:
     account.active(0, {"src": "79001234567", "dst": "401", "seconds": 1, "status": "ringing"})
     account.active(5, {"src": "79001234567", "dst": "401", "seconds": 6, "status": "answered"})
     account.active(10)
-    account.completed(72.5)
+    account.completed(612.5)
     row = {
         "status": "complete",
         "src": "79001234567",

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from gateway.contract.events import CallEvent
+from gateway.contract.thin import ThinEvent
 
 Schema = dict[str, Any]
 
@@ -26,10 +27,10 @@ def components(types: Sequence[Any], template: str, *, written: bool) -> tuple[l
     `written` is for what the gateway writes: it writes every field, so that all are required. In what it reads, the
     fields that have a default may be left out.
     """
-    (*roots, event), inner = msgspec.json.schema_components([*types, CallEvent], ref_template=template)
+    (*roots, full, slim), inner = msgspec.json.schema_components([*types, CallEvent, ThinEvent], ref_template=template)
     if "Delivery" in inner:
         # It carries the event as raw bytes, so that they stay as they are; what these hold is known all the same.
-        inner["Delivery"]["properties"]["event"].update(event)
+        inner["Delivery"]["properties"]["event"]["anyOf"] = [full, slim]
     names = {template.format(name=name): name for name in inner}
     found = _reached(roots, {ref: inner[name] for ref, name in names.items()})
     return (

@@ -27,16 +27,33 @@ _NAMED: tuple[tuple[str, tuple[IpNetwork, ...]], ...] = tuple(
         ("carrier-grade NAT", ("100.64.0.0/10",)),
         ("link-local", ("169.254.0.0/16", "fe80::/10")),
         ("multicast", ("224.0.0.0/4", "ff00::/8")),
+        # Azure's and Oracle's; the others' are link-local, private or of a carrier's NAT anyway.
+        ("cloud metadata", ("168.63.129.16/32", "192.0.0.192/32")),
+        # What IANA's special-purpose registries have besides, where nobody receives webhooks. The standard library knows
+        # them as of the day of its release, which differs by machine.
+        (
+            "reserved",
+            (
+                *("192.0.0.0/24", "192.0.2.0/24", "192.88.99.0/24", "198.18.0.0/15", "198.51.100.0/24"),
+                *("203.0.113.0/24", "240.0.0.0/4"),
+                # Teredo is among the first: its addresses lead through a relay to whatever IPv4 one they name.
+                *("2001::/23", "2001:db8::/32", "3fff::/20"),
+            ),
+        ),
     )
 )
 _MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")
 _TRANSLATED = ipaddress.IPv6Network("::ffff:0:0:0/96")
 _COMPATIBLE = ipaddress.IPv6Network("::/96")
-_NAT64 = (ipaddress.IPv6Network("64:ff9b::/96"),)
+# The well-known prefix. Of the local one, 64:ff9b:1::/48, nobody but its operator knows where in an address the IPv4 one
+# stands (RFC 8215), so it is refused as a whole unless it is allowed.
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _SIX_TO_FOUR = ipaddress.IPv6Network("2002::/16")
-_TEREDO = ipaddress.IPv6Network("2001::/32")
 # Global unicast, the only part of IPv6 that IANA has given out for public use.
 _GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
+
+# Why an address in disguise (127.1, 2130706433) is refused.
+UNUSUAL = "the URL's host is not a name or an address in its usual form"
 
 
 class AddressPolicy:
@@ -65,7 +82,7 @@ class AddressPolicy:
         for what, networks in _NAMED:
             if any(address in network for network in networks):
                 return what
-        if isinstance(address, ipaddress.IPv6Address) and (address not in _GLOBAL_UNICAST or address in _TEREDO):
+        if isinstance(address, ipaddress.IPv6Address) and address not in _GLOBAL_UNICAST:
             return "reserved"
         return None if address.is_global and not address.is_reserved else "reserved"
 
@@ -139,9 +156,14 @@ class CheckedSockets:
         Raises:
             AddressBlockedError: It must not be dialled.
         """
-        family, kind, protocol, _, address = info
-        self._policy.check(str(address[0]))
-        return socket.socket(family=family, type=kind, proto=protocol)
+        self._policy.check(str(info[4][0]))
+        return any_socket(info)
+
+
+def any_socket(info: _AddressInfo) -> socket.socket:
+    """A socket for that address, whatever it is."""
+    family, kind, protocol, _, _ = info
+    return socket.socket(family=family, type=kind, proto=protocol)
 
 
 def blocked_by(error: BaseException | None) -> AddressBlockedError | None:
@@ -164,7 +186,7 @@ def _carried(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
     """The IPv4 address that an IPv6 one stands for."""
     value = int(address)
     low = ipaddress.IPv4Address(value & 0xFFFFFFFF)
-    if address in _MAPPED or address in _TRANSLATED or any(address in network for network in _NAT64):
+    if address in _MAPPED or address in _TRANSLATED or address in _NAT64:
         return low
     if address in _SIX_TO_FOUR:
         return ipaddress.IPv4Address((value >> 80) & 0xFFFFFFFF)

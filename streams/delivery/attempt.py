@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import importlib.metadata
+import socket
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import aiohttp
 import structlog
+from aiohttp.abc import AbstractResolver
+from yarl import URL
 
 from gateway.contract.deliveries import Attempt, Delivery, Outcome
-from streams.delivery.addresses import AddressPolicy, CheckedResolver, CheckedSockets, blocked_by
+from streams.delivery.addresses import UNUSUAL, AddressPolicy, CheckedResolver, CheckedSockets, any_socket, blocked_by
+from streams.delivery.answers import BODY_SEEN, kept_body, kept_headers
+from streams.delivery.phases import Stopwatch, TimedConnector, TimedRequest, running
+from streams.delivery.proxying import Passage
 from streams.delivery.retries import retry_after
 from streams.delivery.targets import Target
 
@@ -22,6 +29,7 @@ from streams.delivery.targets import Target
 RESPONSE_LIMIT = 64 * 1024
 CONTENT_TYPE = "application/cloudevents+json; charset=utf-8"
 GONE = 410
+_DIRECT: dict[str, Any] = {}
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -47,20 +55,32 @@ class Result:
 @dataclass(slots=True)
 class _Answer:
     status: int | None = None
-    retry_after: str | None = None
+    headers: Mapping[str, str] | None = None
+    body: bytes = b""
 
 
 class Sender:
     """POSTs webhooks over one pool of connections. Only to addresses that the policy lets pass; follows no redirect."""
 
-    def __init__(self, policy: AddressPolicy, clock: Callable[[], datetime]) -> None:
-        """Take the policy for addresses and the clock for the attempts' times; to be made within the running loop."""
+    def __init__(
+        self,
+        policy: AddressPolicy,
+        clock: Callable[[], datetime],
+        resolver: AbstractResolver | None = None,
+        proxy: URL | None = None,
+    ) -> None:
+        """Take the policy for addresses, the clock for the attempts' times, and another resolver than the system's.
+
+        With a `proxy` all goes through it, and it alone is dialled. To be made within the running loop.
+        """
         self._clock = clock
+        self._passage = None if proxy is None else Passage(proxy, policy, resolver)
+        checked = CheckedResolver(policy, resolver) if self._passage is None else None
+        sockets = CheckedSockets(policy) if self._passage is None else any_socket
         self._session = aiohttp.ClientSession(
             # Lanes bound the connections to each endpoint, so the pool need not.
-            connector=aiohttp.TCPConnector(
-                limit=0, resolver=CheckedResolver(policy), socket_factory=CheckedSockets(policy)
-            ),
+            connector=TimedConnector(sockets, limit=0, resolver=checked),
+            request_class=TimedRequest,
             # The attempt has one time limit as a whole.
             timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None),
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -77,19 +97,23 @@ class Sender:
     async def close(self) -> None:
         """Close all connections."""
         await self._session.close()
+        if self._passage is not None:
+            await self._passage.close()
 
     async def send(self, target: Target, delivery: Delivery) -> Result:
         """Make the next attempt at `delivery`, within the endpoint's timeout as a whole.
 
-        Whatever goes wrong is in the result; the texts in it hold no URL, no header and no secret.
+        Whatever goes wrong is in the result; the texts in it hold no URL, no header that was sent and no secret.
         """
         at = self._clock()
         began = time.perf_counter()
         answer = _Answer()
+        watch = Stopwatch()
+        running.set(watch)
         outcome: Outcome
         try:
             async with asyncio.timeout(target.endpoint.timeout):
-                await self._post(target, delivery, int(at.timestamp()), answer)
+                await self._post(target, delivery, int(at.timestamp()), answer, watch)
             outcome, error = _judge(answer.status)
         except TimeoutError:
             outcome, error = "timeout", f"no full answer within {target.endpoint.timeout:g} s"
@@ -101,27 +125,45 @@ class Sender:
                 "an attempt failed in an unforeseen way", endpoint=target.endpoint.id, kind=type(failure).__name__
             )
             outcome, error = "failed", type(failure).__name__
+        phases, duration = watch.read(), time.perf_counter() - began
+        headers = answer.headers
         attempt = Attempt(
             delivery=delivery.id,
             endpoint=target.endpoint.id,
             number=delivery.attempts + 1,
             at=at,
-            duration=time.perf_counter() - began,
+            duration=duration,
             outcome=outcome,
             status=answer.status,
             error=error,
+            response_headers=None if headers is None else kept_headers(headers, target.redact),
+            response_body=None if headers is None else kept_body(answer.body, target.redact),
+            phases=phases,
         )
-        return Result(attempt, retry_after(answer.status, answer.retry_after, self._clock()))
+        asked = None if headers is None else headers.get("Retry-After")
+        return Result(attempt, retry_after(answer.status, asked, self._clock()))
 
-    async def _post(self, target: Target, delivery: Delivery, timestamp: int, answer: _Answer) -> None:
+    async def _post(
+        self, target: Target, delivery: Delivery, timestamp: int, answer: _Answer, watch: Stopwatch
+    ) -> None:
         body = bytes(delivery.event)
-        headers = target.signer.headers(delivery.id, timestamp, body)
-        async with self._session.post(target.url, data=body, headers=headers, allow_redirects=False) as response:
+        headers = {**target.headers, **target.signer.headers(delivery.id, timestamp, body)}
+        url, way = target.url, _DIRECT
+        if self._passage is not None:
+            watch.enter("resolve")
+            url, host, way = await self._passage.to(url)
+            headers |= host
+        async with self._session.post(
+            url, data=body, headers=headers, allow_redirects=False, ssl=target.tls, **way
+        ) as response:
+            watch.enter("body")
             answer.status = response.status
-            answer.retry_after = response.headers.get("Retry-After")
+            answer.headers = response.headers
             left = RESPONSE_LIMIT
             while left > 0 and (chunk := await response.content.read(left)):
                 left -= len(chunk)
+                if len(answer.body) <= BODY_SEEN:
+                    answer.body += chunk
             if not response.content.at_eof():
                 # There is more; to let the connection be used again it would have to be read.
                 response.close()
@@ -140,21 +182,26 @@ def _explain(error: BaseException) -> tuple[Outcome, str]:
     blocked = blocked_by(error)
     if blocked is not None:
         return "blocked", str(blocked)
-    if isinstance(error, aiohttp.ClientConnectorDNSError):
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return "unreachable", f"the proxy refused: HTTP {error.status}"
+    if isinstance(error, aiohttp.ClientProxyConnectionError):
+        return "unreachable", f"no connection to the proxy: {error.os_error.strerror or type(error.os_error).__name__}"
+    if isinstance(error, (aiohttp.ClientConnectorDNSError, socket.gaierror)):
         return "unreachable", "the host's name was not resolved"
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         cause = error.certificate_error
         why = cause.verify_message if isinstance(cause, ssl.SSLCertVerificationError) else type(cause).__name__
         return "unreachable", f"the certificate was not accepted: {why}"
-    if isinstance(error, aiohttp.ClientSSLError):
-        return "unreachable", "TLS could not be agreed on"
+    if isinstance(refusal := getattr(error, "os_error", error.__cause__), ssl.SSLError):
+        # A receiver that wants a client certificate says so here, or (TLS 1.3) when it should answer.
+        return "unreachable", f"TLS was not agreed on: {(refusal.reason or type(refusal).__name__).lower()}"
     if isinstance(error, aiohttp.ClientConnectorError):
         return "unreachable", f"no connection: {error.os_error.strerror or type(error.os_error).__name__}"
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return "unreachable", "the connection was closed before the answer"
     if isinstance(error, aiohttp.InvalidURL):
         # aiohttp's connector refuses 127.1 and 2130706433 so, which are addresses in disguise.
-        return "blocked", "the URL's host is not a name or an address in its usual form"
+        return "blocked", UNUSUAL
     if isinstance(error, (aiohttp.ClientError, OSError)):
         return "unreachable", f"the connection broke: {type(error).__name__}"
     return "failed", type(error).__name__

@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 import structlog
-from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
-from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
+from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.errors import KafkaError
 
 from gateway.runtime.kafka import METADATA_AGE_MS
@@ -37,15 +37,16 @@ class Partition:
 
 
 class Entry:
-    """A record that is being worked on. `data` is its handler's own."""
+    """A record that is being worked on. `written_at` is what its producer claims (Unix s); `data` is its handler's own."""
 
-    __slots__ = ("_intake", "data", "offset", "partition", "value")
+    __slots__ = ("_intake", "data", "offset", "partition", "value", "written_at")
 
-    def __init__(self, intake: Intake, partition: Partition, offset: int, value: bytes | None) -> None:
+    def __init__(self, intake: Intake, partition: Partition, record: ConsumerRecord) -> None:
         self._intake = intake
         self.partition = partition
-        self.offset = offset
-        self.value = value
+        self.offset: int = record.offset
+        self.value: bytes | None = record.value
+        self.written_at: float = record.timestamp / 1000
         self.data: Any = None
 
     @property
@@ -76,11 +77,13 @@ class Intake:
         *,
         bootstrap: str,
         group: str,
+        member: str,
         topics: Sequence[str],
         window: int,
         session_timeout: float,
         handler: Handler,
         release: Release,
+        changed: Callable[[], None],
         max_wait_ms: int,
     ) -> None:
         """Take what to read and who works on it.
@@ -88,20 +91,27 @@ class Intake:
         Args:
             bootstrap: `host:port,…`
             group: The consumer group.
+            member: A name in the group that no other has, of one length with theirs. Partitions are dealt out in its
+                order, so members with the same names in two groups have the same partitions of both groups' topics.
             topics: What is read.
             window: Records of a partition that may be unfinished.
             session_timeout: Seconds after which the group takes a silent member for dead.
             handler: Begins the work on an entry; must not block, raise, or call the entry's `done` at once.
             release: Ends the work on entries that are no longer ours.
+            changed: Called when `owned` has changed. What came may have been another's until now, and nothing is read
+                of it yet; the work on what went is about to be ended.
             max_wait_ms: For how long the broker holds an empty answer back. A partition that is resumed waits for it.
         """
         self._bootstrap = bootstrap
         self._group = group
+        self._member = member
         self._topics = tuple(topics)
         self._window = window
         self._session_timeout = session_timeout
         self._handler = handler
         self._release = release
+        self._changed = changed
+        self.owned: frozenset[TopicPartition] = frozenset()
         self._max_wait_ms = max_wait_ms
         self._partitions: dict[TopicPartition, Partition] = {}
         self._consumer: AIOKafkaConsumer | None = None
@@ -120,7 +130,8 @@ class Intake:
         consumer = AIOKafkaConsumer(
             bootstrap_servers=self._bootstrap.split(","),
             group_id=self._group,
-            client_id=self._group,
+            # The broker makes the member's id of it, and the assignor goes by that.
+            client_id=f"{self._member}-{self._group}",
             isolation_level="read_committed",
             auto_offset_reset="earliest",
             enable_auto_commit=False,
@@ -129,7 +140,7 @@ class Intake:
             fetch_max_wait_ms=self._max_wait_ms,
             session_timeout_ms=int(self._session_timeout * 1000),
             heartbeat_interval_ms=int(self._session_timeout * 1000 / 5),
-            partition_assignment_strategy=[RoundRobinPartitionAssignor],
+            partition_assignment_strategy=[RangePartitionAssignor],
         )
         consumer.subscribe(self._topics, listener=_Listener(self))
         try:
@@ -169,6 +180,7 @@ class Intake:
         consumer, self._consumer = self._consumer, None
         if consumer is None:
             return
+        self._own(())
         try:
             if commit:
                 await self._give_up(consumer, list(self._partitions))
@@ -187,6 +199,43 @@ class Intake:
         partition.tracker.done(entry.offset)
         if partition.paused or partition.overflow:
             self._begin(partition)
+
+    def begun(self, tp: TopicPartition) -> int:
+        """The offset of the last record that was begun of a partition; -1 where none was since it became ours."""
+        partition = self._partitions.get(tp)
+        return -1 if partition is None else partition.tracker.last
+
+    def works_on(self, tp: TopicPartition, offset: int) -> bool:
+        """Whether a record is begun and not done."""
+        partition = self._partitions.get(tp)
+        return partition is not None and offset in partition.entries
+
+    async def committed(self, tp: TopicPartition) -> int | None:
+        """The offset that the group has committed for a partition that is owned; None where it has none.
+
+        Raises:
+            KafkaError: It could not be asked.
+        """
+        if self._consumer is None:
+            raise RuntimeError("the intake is not started")
+        offset: int | None = await self._consumer.committed(tp)
+        return offset
+
+    async def read_up_to(self, tp: TopicPartition) -> int:
+        """The offset of the next record to be begun of a partition that is owned, or of where it will be written.
+
+        Raises:
+            KafkaError: It is not owned any more.
+        """
+        if self._consumer is None:
+            raise RuntimeError("the intake is not started")
+        position: int = await self._consumer.position(tp)
+        partition = self._partitions.get(tp)
+        return partition.overflow[0].offset if partition is not None and partition.overflow else position
+
+    def _own(self, tps: Iterable[TopicPartition]) -> None:
+        self.owned = frozenset(tps)
+        self._changed()
 
     async def _read(self, consumer: AIOKafkaConsumer) -> None:
         while True:
@@ -207,7 +256,7 @@ class Intake:
         while overflow and not tracker.full:
             record = overflow.popleft()
             tracker.begin(record.offset)
-            entry = partition.entries[record.offset] = Entry(self, partition, record.offset, record.value)
+            entry = partition.entries[record.offset] = Entry(self, partition, record)
             self._handler(entry)
         full = tracker.full or bool(overflow)
         if full != partition.paused and self._consumer is not None:
@@ -252,10 +301,16 @@ class Intake:
             partition.revoked = True
             self._partitions.pop(partition.tp, None)
 
+    def on_assigned(self, tps: Iterable[TopicPartition]) -> None:
+        """The group has given this member its partitions."""
+        self._own(tps)
+        self.assigned.set()
+
     async def on_revoked(self, tps: Iterable[TopicPartition]) -> None:
         """The group takes partitions away: end the work on them and commit before another member begins."""
         if self._consumer is None:
             return
+        self._own(self.owned.difference(tps))
         try:
             await self._give_up(self._consumer, tps)
         except Exception as error:
@@ -272,5 +327,5 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         await self._intake.on_revoked(revoked)
 
-    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:  # noqa: ARG002 - aiokafka's
-        self._intake.assigned.set()
+    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        self._intake.on_assigned(assigned)

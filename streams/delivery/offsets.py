@@ -35,6 +35,11 @@ class OffsetTracker:
         """Whether no further record may be begun now."""
         return len(self._unfinished) >= self._window or len(self._begun) >= self._span
 
+    @property
+    def last(self) -> int:
+        """The offset of the record that was begun last; -1 before the first."""
+        return self._last
+
     def begin(self, offset: int) -> None:
         """A record is being worked on.
 

@@ -20,16 +20,21 @@ RETRY_AFTER_STATUSES = frozenset({429, 503})
 class Schedule:
     """The delays between attempts, each ±20 % so that what failed together does not come back together."""
 
-    def __init__(self, delays: Sequence[int] = RETRY_DELAYS, rng: random.Random | None = None) -> None:
-        """Take the delays in seconds, and the source of the jitter.
+    def __init__(
+        self, topics: Sequence[int] = RETRY_DELAYS, rng: random.Random | None = None, delays: Sequence[int] = ()
+    ) -> None:
+        """Take the delays that have a topic, in seconds, the source of the jitter, and the delays between attempts.
+
+        Without `delays` they are those of the topics.
 
         Raises:
-            ValueError: There is none, or one is less than 1.6 times the one before: the jittered ones would overlap,
-                and no more tell which topic they belong to.
+            ValueError: There is no topic, or one's delay is less than 1.6 times the one before: the jittered ones would
+                overlap, and no more tell which topic they belong to.
         """
-        if not delays or delays[0] < 1 or any(b < a * 1.6 for a, b in itertools.pairwise(delays)):
+        if not topics or topics[0] < 1 or any(b < a * 1.6 for a, b in itertools.pairwise(topics)):
             raise ValueError("delays must begin at 1 s or more and grow by a factor of 1.6 or more")
-        self.delays = tuple(delays)
+        self._topics = tuple(topics)
+        self.delays = tuple(delays) or self._topics
         self._rng = rng or random.Random()  # noqa: S311 - jitter is no secret
 
     def wait(self, attempts: int, retry_after: float | None = None) -> float | None:
@@ -44,14 +49,23 @@ class Schedule:
 
     def park(self) -> float:
         """Seconds from now at which a delivery is taken up again that found no place in its lane."""
-        return self.delays[0] * self._rng.uniform(1 - JITTER, 1 + JITTER)
+        return self._topics[0] * self._rng.uniform(1 - JITTER, 1 + JITTER)
 
     def topic_delay(self, wait: float) -> int:
         """The delay whose topic a delivery waits on for `wait` seconds: the longest that does not make it late.
 
         So the records of a topic fall due nearly in their order.
         """
-        return max((delay for delay in self.delays if delay * (1 - JITTER) <= wait), default=self.delays[0])
+        return max((delay for delay in self._topics if delay * (1 - JITTER) <= wait), default=self._topics[0])
+
+
+def longest_hold(topic_delay: int) -> float:
+    """For how many seconds a record may wait on the topic of a delay; what has longer to wait is written anew.
+
+    It is as long as the topic's own delay can take. With that no record holds up those behind it that were written to
+    wait for the topic's own delay, whatever schedules and Retry-After make of others.
+    """
+    return topic_delay * (1 + JITTER)
 
 
 def retry_after(status: int | None, header: str | None, now: datetime) -> float | None:

@@ -3,35 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-import functools
-import heapq
-import itertools
 import random
+import uuid
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 import structlog
 
 from gateway.config import Config
-from gateway.contract.deliveries import RETRY_DELAYS, DeadLetter, Delivery
+from gateway.contract.deliveries import RETRY_DELAYS, Delivery
 from gateway.contract.topics import Topics
 from streams.delivery.addresses import AddressPolicy
 from streams.delivery.attempt import Result, Sender
+from streams.delivery.circuits import Pass
+from streams.delivery.errands import Errands
 from streams.delivery.errors import WorkerError
 from streams.delivery.intake import Entry, Intake, Partition
-from streams.delivery.lanes import Lane
-from streams.delivery.retries import Schedule
-from streams.delivery.targets import Target, targets_of
+from streams.delivery.ordering import Ordering
+from streams.delivery.proxying import proxy_of
+from streams.delivery.records import Records
+from streams.delivery.routes import PATIENCE, Route, route_to
+from streams.delivery.targets import targets_of
+from streams.delivery.waiting import Waiting
 from streams.metrics import StreamsMetrics
 from streams.outbox import MAX_DELIVERY_BYTES, Outbox
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
-# Seconds a delivery may wait in its lane before it is put off: what a hanging endpoint can hold up its neighbours on
-# the same partition.
-PATIENCE = 1.0
 # Seconds that attempts under way get to finish when their partitions are taken away, or the worker stops. An attempt
 # that is cut off may have been received, and is made again.
 REVOKE_GRACE = 1.0
@@ -41,7 +41,6 @@ _LEAST_GRACE = 1.0
 # Attempts' records are written in batches; nothing waits for them but the offset.
 _LINGER_MS = 5
 
-_encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Delivery).decode
 
 
@@ -50,7 +49,8 @@ class DeliveryWorker:
 
     A record's offset is committed only when what became of it is written: the attempt, and the retry or the dead
     letter where there is one. New deliveries and retries are read by two consumers, so that the hundred partitions of
-    the retry topics cost the new ones nothing.
+    the retry topics cost the new ones nothing. Both have the same name in their groups, and so the same endpoints:
+    what is known of one (its pace, its circuit) is known here, for as long as workers neither come nor go.
     """
 
     def __init__(
@@ -70,22 +70,34 @@ class DeliveryWorker:
         self._config = config
         self._metrics = metrics
         self._clock = clock
-        self._schedule = Schedule(delays, rng)
+        self._rng = rng
+        self._delays = tuple(delays)
         self._topics = Topics(config.kafka.prefix, delays)
-        self._targets = targets_of(config.endpoints)
+        self._records = Records(self._topics, clock)
+        self._targets = targets_of(config.endpoints, allow_http=config.delivery.allow_http)
         self._policy = AddressPolicy(config.delivery.allow_networks)
-        self._lanes: dict[str, Lane[Entry]] = {}
-        self._due: list[tuple[datetime, int, Entry]] = []
-        self._order = itertools.count()
-        self._alarm: asyncio.TimerHandle | None = None
-        self._errands: set[asyncio.Task[None]] = set()
+        self._proxy = proxy_of(config.delivery)
+        self._routes: dict[str, Route] = {}
+        self._waiting: Waiting[Entry] = Waiting(clock, self._due)
+        self._errands = Errands(self._fail)
         self._failure: asyncio.Future[None] | None = None
         self._grace = REVOKE_GRACE
         self._outbox = Outbox(config.kafka.bootstrap, f"{config.kafka.prefix}-webhook-delivery", linger_ms=_LINGER_MS)
         self._sender: Sender | None = None
+        member = uuid.uuid4().hex
+        self._ordering = Ordering(
+            bootstrap=config.kafka.bootstrap,
+            endpoints=[one.id for one in config.endpoints if one.ordering == "call"],
+            enter=self._enter,
+            put_off=self._put_off,
+            fail=self._fail,
+            clock=clock,
+        )
         self._intakes = [
-            self._intake("webhook-delivery", [self._topics.deliveries.name], max_wait_ms=100),
-            self._intake("webhook-retries", [topic.name for topic in self._topics.retries.values()], max_wait_ms=500),
+            self._intake("webhook-delivery", member, [self._topics.deliveries.name], max_wait_ms=100),
+            self._intake(
+                "webhook-retries", member, [topic.name for topic in self._topics.retries.values()], max_wait_ms=500
+            ),
         ]
 
     async def start(self) -> None:
@@ -94,17 +106,11 @@ class DeliveryWorker:
         Raises:
             KafkaError: No broker can be reached.
         """
-        loop = asyncio.get_running_loop()
-        self._failure = loop.create_future()
-        self._sender = Sender(self._policy, self._clock)
+        self._failure = asyncio.get_running_loop().create_future()
+        self._sender = Sender(self._policy, self._clock, proxy=self._proxy)
         for endpoint_id, target in self._targets.items():
-            self._lanes[endpoint_id] = Lane(
-                functools.partial(self._attempt, target),
-                concurrency=target.endpoint.concurrency,
-                # Half a window, so that one lane never fills the partition that it shares.
-                capacity=max(1, self._config.delivery.window // 2),
-                patience=PATIENCE,
-                clock=loop.time,
+            self._routes[endpoint_id] = route_to(
+                target, self._attempt, topics=self._delays, window=self._config.delivery.window, rng=self._rng
             )
         await self._outbox.start()
         for intake in self._intakes:
@@ -156,17 +162,21 @@ class DeliveryWorker:
             if self._sender is not None:
                 await self._sender.close()
 
-    def _intake(self, name: str, topics: list[str], max_wait_ms: int) -> Intake:
-        return Intake(
+    def _intake(self, name: str, member: str, topics: list[str], max_wait_ms: int) -> Intake:
+        intake = Intake(
             bootstrap=self._config.kafka.bootstrap,
             group=f"{self._config.kafka.prefix}-{name}",
+            member=member,
             topics=topics,
             window=self._config.delivery.window,
             session_timeout=self._config.kafka.session_timeout,
             handler=self._handle,
             release=self._release,
+            changed=self._changed,
             max_wait_ms=max_wait_ms,
         )
+        self._ordering.read_by(intake, topics, new=topics == [self._topics.deliveries.name])
+        return intake
 
     # What happens to a record: at once to its lane, or when it is due, or to the dead letters.
 
@@ -180,64 +190,96 @@ class DeliveryWorker:
         except msgspec.MsgspecError as error:
             self._bury(entry, "unreadable", f"not a delivery: {error}", None, raw=value)
             return
-        if delivery.endpoint not in self._targets:
+        if delivery.endpoint not in self._routes:
             self._bury(entry, "unknown_endpoint", "no such endpoint in the configuration", delivery)
             return
         entry.data = delivery
-        if delivery.due_at is not None and delivery.due_at > self._clock():
-            heapq.heappush(self._due, (delivery.due_at, next(self._order), entry))
-            self._set_alarm()
+        try:
+            taken_in = self._ordering.arrived(entry)
+        except ValueError as error:
+            self._bury(entry, "unreadable", f"not in order: {error}", delivery)
+            return
+        if not taken_in:
+            self._bury(entry, "overflow", "too many are outstanding at the endpoint to keep more in order", delivery)
+        elif delivery.due_at is not None and delivery.due_at > self._clock():
+            held_until = self._records.held_until(entry.partition.tp.topic, entry.written_at)
+            self._waiting.add(min(delivery.due_at, held_until), entry)
+        else:
+            self._enter(entry)
+
+    def _due(self, entry: Entry) -> None:
+        """It has waited here for as long as it is to, or as it may."""
+        if not entry.live:
+            return
+        delivery: Delivery = entry.data
+        left = 0.0 if delivery.due_at is None else (delivery.due_at - self._clock()).total_seconds()
+        if left > 0:
+            self._errands.run(self._park(entry, left))
         else:
             self._enter(entry)
 
     def _enter(self, entry: Entry) -> None:
         delivery: Delivery = entry.data
-        if not self._lanes[delivery.endpoint].offer(entry):
-            self._spill(entry)
+        route = self._routes[delivery.endpoint]
+        if not self._ordering.may_go(entry):
+            self._ordering.wait(entry)
+        elif route.circuit.shut:
+            self._put_off(entry, route.circuit.wait())
+        elif not route.offer(entry, first=delivery.due_at is None):
+            self._put_off(entry, route.spill_wait())
 
-    def _spill(self, entry: Entry) -> None:
-        """No place in the lane, which is no attempt: it goes to the end of the shortest queue there is."""
-        delivery: Delivery = entry.data
-        self._metrics.spilled(delivery.endpoint)
-        self._errand(self._park(entry, delivery, self._schedule.park()))
-
-    def _set_alarm(self) -> None:
-        if self._alarm is not None:
-            self._alarm.cancel()
-            self._alarm = None
-        if self._due:
-            # Looked at once a second at least, for the wall clock may be set.
-            wait = min(max((self._due[0][0] - self._clock()).total_seconds(), 0.0), 1.0)
-            self._alarm = asyncio.get_running_loop().call_later(wait, self._ring)
-
-    def _ring(self) -> None:
-        now = self._clock()
-        while self._due and self._due[0][0] <= now:
-            entry = heapq.heappop(self._due)[2]
-            if entry.live:
-                self._enter(entry)
-        self._set_alarm()
+    def _put_off(self, entry: Entry, wait: float | None) -> None:
+        """There is no place for it, its endpoint is left alone, or its turn has not come. That is no attempt."""
+        endpoint = entry.data.endpoint
+        self._metrics.spilled(endpoint)
+        self._errands.run(self._park(entry, self._routes[endpoint].schedule.park() if wait is None else wait))
 
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(PATIENCE / 4)
-            for lane in self._lanes.values():
-                for entry in lane.overdue():
+            for route in self._routes.values():
+                for entry in route.lane.overdue():
                     if entry.live:
-                        self._spill(entry)
+                        self._put_off(entry, route.spill_wait())
+            self._ordering.sweep()
 
-    async def _attempt(self, target: Target, entry: Entry) -> None:
+    async def _attempt(self, route: Route, entry: Entry) -> None:
         """Make an attempt and write what came of it; the entry is done when that is written."""
         if not entry.live or self._sender is None:
             return
-        with self._metrics.in_flight.track_inprogress():
-            result = await self._sender.send(target, entry.data)
-        self._metrics.attempt(result.attempt)
+        if not self._ordering.may_go(entry):
+            # The partition may have been lost and found again meanwhile.
+            self._ordering.wait(entry)
+            return
+        leave = route.circuit.admit()
+        if leave is None:
+            self._put_off(entry, route.circuit.wait())
+            return
+        result: Result | None = None
         try:
-            written = [await self._outbox.enqueue(*record) for record in self._records(entry.data, result)]
+            with self._metrics.in_flight.track_inprogress():
+                result = await self._sender.send(route.target, entry.data)
+        finally:
+            if result is None:
+                route.circuit.abandoned(leave)
+        self._metrics.attempt(result.attempt)
+        self._learn(route, leave, delivered=result.delivered)
+        verdict = self._records.verdict(entry.data, result, route.schedule)
+        if verdict.given_up is not None:
+            self._metrics.dead_letter(verdict.given_up)
+            _log.warning(
+                "a delivery was given up",
+                endpoint=entry.data.endpoint,
+                delivery=entry.data.id,
+                reason=verdict.given_up,
+            )
+        try:
+            attempt = await self._outbox.enqueue(*self._records.attempt(result))
+            moved = None if verdict.record is None else await self._outbox.enqueue(*verdict.record)
         except Exception as error:  # noqa: BLE001 - handed to run(), which ends the worker with it
             self._fail(error)
             return
+        written = [attempt] if moved is None else [attempt, moved]
         left = len(written)
 
         def one_written(future: asyncio.Future[Any]) -> None:
@@ -250,53 +292,58 @@ class DeliveryWorker:
                 return
             left -= 1
             if not left:
-                entry.done()
+                self._done(entry, None if moved is None else moved.result(), verdict.wait)
 
         for future in written:
             future.add_done_callback(one_written)
 
-    def _records(self, delivery: Delivery, result: Result) -> list[tuple[str, bytes, bytes]]:
-        """What is written after an attempt: topic, key, value."""
-        key = delivery.endpoint.encode()
-        records = [(self._topics.attempts.name, key, _encode(result.attempt))]
-        if result.delivered:
-            return records
-        counted = msgspec.structs.replace(delivery, attempts=delivery.attempts + 1)
-        wait = None if result.gone else self._schedule.wait(counted.attempts, result.retry_after)
+    def _done(self, entry: Entry, moved_to: Any = None, wait: float | None = None) -> None:
+        """All is written of the entry; where it was moved, it waits for so many seconds."""
         if wait is not None:
-            records.append(self._parked(counted, wait))
-            return records
-        code = "gone" if result.gone else "expired"
-        why = "the endpoint is gone (410)" if result.gone else f"not delivered in {counted.attempts} attempts"
-        self._metrics.dead_letter(code)
-        _log.warning("a delivery was given up", endpoint=delivery.endpoint, delivery=delivery.id, reason=code)
-        letter = DeadLetter(at=self._clock(), reason=f"{why}; last: {result.attempt.error}", delivery=counted)
-        records.append((self._topics.dead_letters.name, key, _encode(letter)))
-        return records
-
-    def _parked(self, delivery: Delivery, wait: float) -> tuple[str, bytes, bytes]:
-        due = msgspec.structs.replace(delivery, due_at=self._clock() + timedelta(seconds=wait))
-        topic = self._topics.retries[self._schedule.topic_delay(wait)].name
-        return topic, delivery.endpoint.encode(), _encode(due)
-
-    async def _park(self, entry: Entry, delivery: Delivery, wait: float) -> None:
-        await self._outbox.send(*self._parked(delivery, wait))
+            self._ordering.parked(entry, moved_to.topic, moved_to.partition, moved_to.offset, wait)
         entry.done()
+        self._ordering.done(entry)
+
+    def _learn(self, route: Route, leave: Pass, *, delivered: bool) -> None:
+        """Tell the circuit of an attempt's outcome; what waits behind a circuit that opens is parked."""
+        endpoint, circuit = route.target.endpoint.id, route.circuit
+        before = circuit.is_open
+        if delivered:
+            circuit.succeeded()
+        else:
+            circuit.failed(leave)
+        if circuit.is_open == before:
+            return
+        self._metrics.circuit(endpoint, is_open=circuit.is_open)
+        if circuit.is_open:
+            _log.warning("an endpoint fails and is left alone", endpoint=endpoint)
+            for entry in route.lane.withdraw(lambda one: one.live):
+                self._put_off(entry, circuit.wait())
+        else:
+            _log.info("an endpoint that failed is well again", endpoint=endpoint)
+
+    async def _park(self, entry: Entry, wait: float) -> None:
+        delivery: Delivery = entry.data
+        record = self._records.parked(delivery, self._routes[delivery.endpoint].schedule, wait)
+        self._done(entry, await (await self._outbox.enqueue(*record)), wait)
 
     def _bury(self, entry: Entry, code: str, reason: str, delivery: Delivery | None, raw: bytes | None = None) -> None:
         self._metrics.dead_letter(code)
         _log.warning("a record was given up", topic=entry.partition.tp.topic, offset=entry.offset, reason=code)
-        letter = DeadLetter(at=self._clock(), reason=reason, delivery=delivery, raw=raw)
-        if len(_encode(letter)) > MAX_DELIVERY_BYTES + 8192:
-            # base64 makes it a third larger than what was read.
-            letter = DeadLetter(at=letter.at, reason=f"{reason}; too large to be kept", delivery=None)
-        key = None if delivery is None else delivery.endpoint.encode()
+        record = self._records.dead_letter(reason, delivery, raw)
 
         async def write() -> None:
-            await self._outbox.send(self._topics.dead_letters.name, key, _encode(letter))
-            entry.done()
+            await self._outbox.send(*record)
+            self._done(entry)
 
-        self._errand(write())
+        self._errands.run(write())
+
+    def _changed(self) -> None:
+        """We own other partitions, and another worker may have sent to their endpoints."""
+        self._ordering.changed()
+        for route in self._routes.values():
+            if route.pace is not None:
+                route.pace.used()
 
     # What ends the work.
 
@@ -309,11 +356,11 @@ class DeliveryWorker:
         deadline = loop.time() + self._grace
         mine = set(entries)
         # From here on none of them is begun.
-        self._due = [item for item in self._due if item[2] not in mine]
-        heapq.heapify(self._due)
-        for lane in self._lanes.values():
-            lane.withdraw(mine.__contains__)
-        attempts = [task for lane in self._lanes.values() for task in lane.tasks(mine.__contains__)]
+        self._waiting.withdraw(mine.__contains__)
+        self._ordering.withdraw(mine.__contains__)
+        for route in self._routes.values():
+            route.lane.withdraw(mine.__contains__)
+        attempts = [task for route in self._routes.values() for task in route.lane.tasks(mine.__contains__)]
         if attempts:
             _, late = await asyncio.wait(attempts, timeout=self._grace)
             for task in late:
@@ -322,8 +369,7 @@ class DeliveryWorker:
                 await asyncio.wait(late)
         # Usually a few milliseconds; longer only where the brokers do not answer.
         left = max(deadline - loop.time(), _LEAST_GRACE)
-        if self._errands:
-            await asyncio.wait(self._errands, timeout=left)
+        await self._errands.wait(left)
         # What attempts have handed over counts once it is written.
         await self._outbox.flush(left)
         await self._park_blockers({entry.partition for entry in entries})
@@ -336,7 +382,7 @@ class DeliveryWorker:
                 entry = partition.entries[offset]
                 if entry.data is not None:
                     wait = max(((entry.data.due_at or now) - now).total_seconds(), 0.0)
-                    parked.append(asyncio.create_task(self._park(entry, entry.data, wait)))
+                    parked.append(asyncio.create_task(self._park(entry, wait)))
         if not parked:
             return
         _, late = await asyncio.wait(parked, timeout=_LEAST_GRACE)
@@ -349,27 +395,15 @@ class DeliveryWorker:
 
     async def _abandon(self) -> None:
         """Drop whatever is under way."""
-        if self._alarm is not None:
-            self._alarm.cancel()
-            self._alarm = None
-        self._due.clear()
-        for lane in self._lanes.values():
-            lane.withdraw(lambda _: True)
-        tasks = [*self._errands, *(task for lane in self._lanes.values() for task in lane.tasks(lambda _: True))]
+        self._waiting.withdraw(lambda _: True)
+        await self._ordering.stop()
+        tasks = self._errands.cancel()
+        for route in self._routes.values():
+            route.lane.withdraw(lambda _: True)
+            tasks += route.lane.tasks(lambda _: True)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-    def _errand(self, work: Any) -> None:
-        task: asyncio.Task[None] = asyncio.ensure_future(work)
-        self._errands.add(task)
-        task.add_done_callback(self._errand_done)
-
-    def _errand_done(self, task: asyncio.Task[None]) -> None:
-        self._errands.discard(task)
-        error = None if task.cancelled() else task.exception()
-        if error is not None:
-            self._fail(error)
 
     def _fail(self, error: BaseException) -> None:
         if self._failure is not None and not self._failure.done():

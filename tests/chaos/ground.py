@@ -262,7 +262,7 @@ class Ground:
                     "secrets": [self._secret("webhook.secret", self.webhook_secret)],
                 }
             ],
-            "delivery": {"allow_networks": ["127.0.0.0/8"]},
+            "delivery": {"allow_networks": ["127.0.0.0/8"], "allow_http": True},
             "metrics": {"streams" if name == "streams" else "gateway": metrics},
         }
         path = self.folder / f"{name}.toml"

@@ -3,35 +3,26 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
-import msgspec
 import pytest
 from aiohttp import web
-from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
 
-from gateway.config import Config
 from gateway.contract.deliveries import Attempt, DeadLetter, Delivery
 from gateway.contract.endpoints import Endpoint
-from gateway.contract.topics import Topics
 from gateway.dev.brokers import Broker
 from streams.delivery.errors import WorkerError
 from streams.delivery.worker import DeliveryWorker
-from streams.fanout import expand
 from streams.metrics import StreamsMetrics
+from tests.support.delivering import attempts_made, decoded, endpoint, lag, produce, working
 from tests.support.kafka import read_all
 from tests.support.waiting import eventually
 from tests.support.webhooks import (
     QUICK,
     Receiver,
     answering,
-    call_event,
     config_for,
     create_topics,
     hanging,
@@ -40,71 +31,10 @@ from tests.support.webhooks import (
     secret_file,
 )
 
-T = TypeVar("T")
-
-
-@asynccontextmanager
-async def working(
-    config: Config, delays: Sequence[int] = QUICK, *, crash: bool = False
-) -> AsyncIterator[StreamsMetrics]:
-    """A worker with its partitions; at the end it is stopped, or dropped as by a crash."""
-    metrics = StreamsMetrics()
-    worker = DeliveryWorker(config, metrics, delays=delays)
-    await worker.start()
-    running = asyncio.create_task(worker.run())
-    try:
-        async with asyncio.timeout(60):
-            await worker.ready()
-        yield metrics
-        assert not running.done(), running
-    finally:
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
-        await worker.stop(commit=not crash)
-
-
-def endpoint(there: Receiver, where: Path, name: str = "e", **settings: float) -> Endpoint:
-    """An endpoint at the receiver's path of the same name."""
-    return msgspec.convert(
-        {"id": name, "url": there.url(f"/{name}"), "secrets": (secret_file(where),), **settings}, Endpoint
-    )
-
 
 def arrived(there: Receiver, least: int) -> bool:
     """so many requests arrived"""
     return there.arrived >= least
-
-
-async def produce(config: Config, topics: Topics, name: str, count: int, to: str = "e") -> list[str]:
-    """Put deliveries for an endpoint on their topic; return their ids."""
-    found = Endpoint(id=to, url="http://unused/", secrets=("env:S",))
-    deliveries = [one for n in range(count) for one in expand(call_event(f"{name}{n}"), [found], datetime.now(UTC))]
-    async with AIOKafkaProducer(bootstrap_servers=config.kafka.bootstrap, acks="all") as producer:
-        for one in deliveries:
-            await producer.send(topics.deliveries.name, msgspec.json.encode(one), key=one.endpoint.encode())
-        await producer.flush()
-    return [one.id for one in deliveries]
-
-
-async def decoded(config: Config, topic: str, kind: type[T]) -> list[T]:
-    """Everything on a topic."""
-    return [msgspec.json.decode(one.value, type=kind) for one in await read_all(config.kafka.bootstrap, topic)]
-
-
-async def lag(config: Config, group: str, topics: Sequence[str]) -> int:
-    """Records that the group has not committed."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=config.kafka.bootstrap)
-    await admin.start()
-    try:
-        committed = await admin.list_consumer_group_offsets(f"{config.kafka.prefix}-{group}")
-    finally:
-        await admin.close()
-    left = 0
-    for topic in topics:
-        for record in await read_all(config.kafka.bootstrap, topic):
-            at = committed.get(TopicPartition(topic, record.partition))
-            left += at is None or record.offset >= at.offset
-    return left
 
 
 async def test_a_failure_is_retried_under_the_same_id(broker: Broker, prefix: str, tmp_path: Path) -> None:
@@ -282,16 +212,6 @@ async def test_a_stop_and_a_start_repeat_nothing(broker: Broker, prefix: str, tm
         async with working(config):
             await eventually(lambda: len(there.accepted()) >= 100, timeout=30)
         assert sorted(there.accepted()) == sorted(wanted)
-
-
-def attempts_made(metrics: StreamsMetrics) -> float:
-    """How many attempts a worker has made."""
-    return sum(
-        sample.value
-        for metric in metrics.registry.collect()
-        for sample in metric.samples
-        if sample.name == "ringcloud_webhook_attempts_total"
-    )
 
 
 async def test_a_second_worker_takes_its_part_and_nothing_is_lost_or_repeated(

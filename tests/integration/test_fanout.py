@@ -90,6 +90,55 @@ async def test_committed_events_arrive_once_and_verified(broker: Broker, prefix:
         assert msgspec.json.decode(first.body, type=CallEvent) == started[0]
 
 
+async def test_filters_choose_and_a_thin_body_is_signed_like_any(broker: Broker, prefix: str, tmp_path: Path) -> None:
+    async with receiver() as there:
+
+        def endpoint(name: str, **settings: Any) -> Endpoint:
+            return Endpoint(id=name, url=there.url(f"/{name}"), secrets=(secret_file(tmp_path),), **settings)
+
+        config = config_for(
+            broker.bootstrap,
+            prefix,
+            [
+                endpoint("all"),
+                endpoint("thin", body="thin", events=("call.ended",)),
+                endpoint("in", directions=("incoming",)),
+                endpoint("early", directions=("unknown",), dispositions=("unknown",), numbers=("7999*",)),
+                endpoint("long", filter="data.duration > `60` && starts_with(data.src, '7')"),
+                endpoint("never", accounts=(8,), filter="data.account == `7`"),
+            ],
+        )
+        topics = await create_topics(config)
+        started = [call_event(f"c{n}") for n in range(3)]
+        ended = [call_event(f"c{n}", 2, "call.ended") for n in range(3)]
+        told = {0: ("incoming", "ANSWERED", 61), 1: ("outgoing", "ANSWERED", 61), 2: ("incoming", "BUSY", 60)}
+        for n, (direction, disposition, duration) in told.items():
+            data = msgspec.structs.replace(
+                ended[n].data, direction=direction, disposition=disposition, duration=duration
+            )
+            ended[n] = msgspec.structs.replace(ended[n], data=data)
+        await produce_events(broker.bootstrap, topics.calls.name, started + ended, transactional_id=f"{prefix}a")
+        async with running(config):
+            await eventually(partial(received, there, 16), what="16 webhooks")
+        assert {
+            name: sorted(there.accepted(f"/{name}")) for name in ("all", "thin", "in", "early", "long", "never")
+        } == {
+            "all": sorted(f"{event.id}-all" for event in started + ended),
+            "thin": ["c0-2-thin", "c1-2-thin", "c2-2-thin"],
+            "in": ["c0-2-in", "c2-2-in"],
+            "early": ["c0-1-early", "c1-1-early", "c2-1-early"],
+            "long": ["c0-2-long", "c1-2-long"],
+            "never": [],
+        }
+        for one in there.received:
+            one.verify()
+        for one in there.at("/thin"):
+            body = msgspec.json.decode(one.body)
+            assert f"{body['id']}-thin" == one.id
+            assert body["data"] == {"account": 7, "call_id": body["subject"], "sequence": 2}
+            assert b"79990000000" not in one.body
+
+
 async def test_what_a_producer_commits_after_an_abort_arrives(
     apache_kafka: Broker, prefix: str, tmp_path: Path
 ) -> None:

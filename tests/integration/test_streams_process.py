@@ -52,6 +52,7 @@ async def _service(bootstrap: str, folder: Path) -> tuple[Child, str]:
             {
                 "kafka": {"bootstrap": bootstrap, "shards": 2, "partitions": 2, "replication_factor": 1},
                 "endpoints": [{"id": "crm", "url": "http://127.0.0.1:9/", "secrets": [f"file:{folder}/secret"]}],
+                "delivery": {"allow_http": True},
                 "metrics": {"streams": metrics},
             }
         )

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -47,9 +48,10 @@ class Received:
 
 @dataclass
 class Receiver:
-    """A web server on a free port of 127.0.0.1 that keeps what it gets; a path may have a behaviour of its own."""
+    """A web server on a loopback address that keeps what it gets; a path may have a behaviour of its own."""
 
     port: int
+    scheme: str = "http"
     received: list[Received] = field(default_factory=list)
     behaviours: dict[str, Behaviour] = field(default_factory=dict)
     # Requests that arrived, whether or not they were answered.
@@ -57,7 +59,7 @@ class Receiver:
 
     def url(self, path: str = "/", host: str = "127.0.0.1") -> str:
         """A URL of it."""
-        return f"http://{host}:{self.port}{path}"
+        return f"{self.scheme}://{host}:{self.port}{path}"
 
     def at(self, path: str) -> list[Received]:
         """What came to a path."""
@@ -69,8 +71,10 @@ class Receiver:
 
 
 @asynccontextmanager
-async def receiver() -> AsyncIterator[Receiver]:
-    """A running receiver, stopped at the end."""
+async def receiver(
+    host: str = "127.0.0.1", port: int = 0, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[Receiver]:
+    """A running receiver on a loopback address, over TLS if need be; stopped at the end."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
         found.arrived += 1
@@ -85,9 +89,9 @@ async def receiver() -> AsyncIterator[Receiver]:
     app.router.add_route("*", "/{path:.*}", handle)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
+    site = web.TCPSite(runner, host, port, ssl_context=tls)
     await site.start()
-    found = Receiver(runner.addresses[0][1])
+    found = Receiver(runner.addresses[0][1], "http" if tls is None else "https")
     try:
         yield found
     finally:
@@ -127,7 +131,7 @@ def config_for(
     return Config(
         kafka=KafkaConfig(bootstrap=bootstrap, prefix=prefix.rstrip("."), session_timeout=6.0),
         endpoints=tuple(endpoints),
-        delivery=DeliveryConfig(allow_networks=tuple(allow), window=50),
+        delivery=DeliveryConfig(allow_networks=tuple(allow), allow_http=True, window=50),
         metrics=MetricsConfig(streams="127.0.0.1:0"),
     )
 

@@ -55,7 +55,7 @@ def test_a_whole_file_is_read(path: Path) -> None:
         ("[ringcloud]\nbase-url = 'https://x'", "ringcloud.base-url"),
         (ACCOUNT + "zone = 'UTC'", "accounts[0].zone"),
         (ACCOUNT.replace("password", "passwort"), "accounts[0].keys[0].passwort"),
-        (ENDPOINT + "retries = 3", "endpoints[0].retries"),
+        (ENDPOINT + "retry = 3", "endpoints[0].retry"),
     ],
 )
 def test_an_unknown_setting_is_named(path: Path, text: str, field: str) -> None:
@@ -98,6 +98,7 @@ def test_a_missing_setting_is_named(path: Path, text: str, field: str) -> None:
         (ACCOUNT + "[[accounts]]\nid = 2\nkeys = []", "accounts[1].keys"),
         (ENDPOINT + "events = ['call.ended', 'call.begun']", "endpoints[0].events[1]"),
         (ENDPOINT + "timeout = 16", "endpoints[0].timeout"),
+        (ENDPOINT + "filter = 'data.source == `1`'", "endpoints[0].filter"),
         (ENDPOINT.replace("crm", "CRM"), "endpoints[0].id"),
         ("[metrics]\ngateway = '9464'", "metrics.gateway"),
         ("[metrics]\nstreams = ':99999'", "metrics.streams"),

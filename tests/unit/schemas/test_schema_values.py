@@ -30,7 +30,7 @@ from gateway.contract.notices import (
 )
 from gateway.contract.times import utc
 from streams.fanout import expand
-from tests.unit.calls.watched import GRACE, Watched, done, live
+from tests.unit.calls.watched import ALONE, Watched, done, live
 from tests.unit.contract.events import call_events, optional, texts, times
 from tests.unit.schemas.judge import json_of, judge_of
 
@@ -52,9 +52,10 @@ def a_story() -> list[CallEvent]:
     account.active(15, live(9, "answered"), live(7, src="300"), live(8, src="400"))
     account.restart()
     account.active(20)
-    account.completed(21, done(6, 18), done(16, 19, "BUSY", src="500"), done(7, 13, src="400"), done(7, 18, src="400"))
-    account.completed(25 + GRACE)
-    account.completed(90, done(6, 18, rec_file="/r/1.wav"), done(8, 17, "NO ANSWER", src="300"))
+    others = [done(16, 19, "BUSY", src="500"), done(7, 13, src="400"), done(7, 18, src="400")]
+    account.completed(21, done(6, 18), *others)
+    account.completed(25 + ALONE, done(6, 18), *others)
+    account.completed(30 + ALONE, done(6, 18, rec_file="/r/1.wav"), *others, done(8, 17, "NO ANSWER", src="300"))
     return account.events
 
 
@@ -215,6 +216,38 @@ def test_the_schema_of_accounts_takes_what_the_gateway_takes(declared: dict[str,
         judge_of("account").validate(declared)
 
 
+DECLARED: dict[str, Any] = {"id": "crm", "url": "https://crm.example.com/", "secrets": ["env:CRM"]}
+
+
+@pytest.mark.parametrize(
+    "declared",
+    [
+        DECLARED,
+        json_of(msgspec.structs.replace(ENDPOINT, numbers=("7495*", "400"), filter="data.answered", body="thin")),
+        {**DECLARED, "directions": ["incoming", "unknown"], "dispositions": ["NO ANSWER", "unknown"]},
+        {**DECLARED, "secrets": ["env:NEW", {"ref": "env:CRM", "expires_at": "2026-11-24T20:00:00Z"}]},
+        {**DECLARED, "id": "CRM"},
+        {**DECLARED, "secrets": []},
+        {**DECLARED, "events": ["call.begun"]},
+        {**DECLARED, "directions": ["inbound"]},
+        {**DECLARED, "dispositions": ["CANCELLED"]},
+        {**DECLARED, "numbers": ["*"]},
+        {**DECLARED, "numbers": ["7495 000"]},
+        {**DECLARED, "filter": "a" * 1025},
+        {**DECLARED, "body": "slim"},
+        {**DECLARED, "timeout": 0},
+        {**DECLARED, "direction": "incoming"},
+    ],
+)
+def test_the_schema_of_endpoints_takes_what_the_gateway_takes(declared: dict[str, Any]) -> None:
+    try:
+        msgspec.json.decode(json.dumps(declared), type=Endpoint)
+    except msgspec.ValidationError:
+        assert not judge_of("endpoint").is_valid(declared)
+    else:
+        judge_of("endpoint").validate(declared)
+
+
 @given(
     st.builds(
         CommandResult,
@@ -239,6 +272,16 @@ def test_a_delivery_fits_and_nothing_else() -> None:
     fits_and_nothing_else(judge_of("delivery"), json_of(delivery))
     again = msgspec.structs.replace(delivery, attempts=1, due_at=NOW)
     fits_and_nothing_else(judge_of("delivery"), json_of(again))
+
+
+@pytest.mark.parametrize("event", STORY, ids=lambda event: event.id)
+def test_a_thin_body_fits_and_nothing_else(event: CallEvent) -> None:
+    (delivery,) = expand(event, [msgspec.structs.replace(ENDPOINT, body="thin")], NOW)
+    fits_and_nothing_else(judge_of("delivery"), json_of(delivery))
+    body = json.loads(bytes(delivery.event))
+    fits_and_nothing_else(judge_of("thin-call-event"), body)
+    assert not judge_of("thin-call-event").is_valid(json_of(event))
+    assert not CALL_EVENT.is_valid(body)
 
 
 def test_a_dead_letter_fits_and_nothing_else() -> None:

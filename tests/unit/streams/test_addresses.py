@@ -1,5 +1,6 @@
 """Which addresses may be dialled."""
 
+import asyncio
 import ipaddress
 import socket
 
@@ -13,6 +14,13 @@ from streams.delivery.errors import AddressBlockedError
 
 PUBLIC = [
     "8.8.8.8",
+    "8.8.4.4",
+    "168.63.129.15",
+    "192.0.1.0",
+    "192.88.98.255",
+    "198.17.255.255",
+    "198.20.0.0",
+    "223.255.255.255",
     "93.184.216.34",
     "100.63.255.255",
     "100.128.0.0",
@@ -20,6 +28,13 @@ PUBLIC = [
     "172.32.0.1",
     "2606:4700::1",
     "2a00:1450::5",
+    "2001:200::1",
+    "2003::1",
+    "3fff:1000::1",
+    "64:ff9b::808:808",
+    "::ffff:8.8.8.8",
+    "::8.8.8.8",
+    "2002:808:808::1",
 ]
 REFUSED = {
     "0.0.0.0": "unspecified",  # noqa: S104 - refused, not bound to
@@ -39,6 +54,14 @@ REFUSED = {
     "255.255.255.255": "reserved",
     "192.0.2.1": "reserved",
     "198.18.0.1": "reserved",
+    "198.19.255.255": "reserved",
+    "198.51.100.1": "reserved",
+    "192.88.99.1": "reserved",
+    "192.0.0.9": "reserved",
+    "169.254.170.2": "link-local",
+    "100.100.100.200": "carrier-grade NAT",
+    "192.0.0.192": "cloud metadata",
+    "168.63.129.16": "cloud metadata",
     "203.0.113.9": "reserved",
     "::": "unspecified",
     "::1": "loopback",
@@ -51,7 +74,24 @@ REFUSED = {
     "100::1": "reserved",
     "5f00::1": "reserved",
     "2001:0:4136:e378:8000:63bf:3fff:fdd2": "reserved",
+    "2001:2::1": "reserved",
+    "2001:10::1": "reserved",
+    "2001:20::1": "reserved",
+    "3fff::1": "reserved",
+    "3fff:fff:ffff::1": "reserved",
     "fd00:ec2::254": "private",
+    "fd20:ce::254": "private",
+    "64:ff9b::a9fe:a9fe": "link-local",
+    "64:ff9b::6440:1": "carrier-grade NAT",
+    "64:ff9b:1::808:808": "reserved",
+    "64:ff9b:1:a9fe:a9:fe00::": "reserved",
+    "::ffff:169.254.169.254": "link-local",
+    "::ffff:0:10.0.0.1": "private",
+    "::127.0.0.1": "loopback",
+    "2002:a9fe:a9fe::1": "link-local",
+    "2002:c0a8:101::1": "private",
+    "2002:e000:1::1": "multicast",
+    "64:ff9b::c000:201": "reserved",
 }
 
 v4 = st.ip_addresses(v=4)
@@ -90,6 +130,14 @@ def test_what_carries_an_ipv4_address_has_its_verdict(address: ipaddress.IPv4Add
 
 
 @settings(max_examples=600)
+@given(inside=st.integers(0, 2**80 - 1))
+def test_the_local_nat64_prefix_is_refused_whatever_it_carries(inside: int) -> None:
+    address = ipaddress.IPv6Address((0x0064FF9B0001 << 80) | inside)
+    assert AddressPolicy(["0.0.0.0/0"]).verdict(address) == "reserved"
+    assert AddressPolicy(["64:ff9b:1::/48"]).verdict(address) is None
+
+
+@settings(max_examples=600)
 @given(address=v4 | v6)
 def test_nothing_passes_that_the_standard_library_calls_private(
     address: ipaddress.IPv4Address | ipaddress.IPv6Address,
@@ -115,7 +163,11 @@ def test_an_allowed_network_lets_its_addresses_pass_however_written(
 
 
 @pytest.mark.parametrize(
-    "host", ["", "example.com", "0x7f000001", "2130706433", "127.1", "0177.0.0.1", "1.2.3.4.5", "::g"]
+    "host",
+    [
+        *("", "example.com", "0x7f000001", "2130706433", "127.1", "0177.0.0.1", "1.2.3.4.5", "::g"),
+        *("0x7f.1", "017700000001", "127.0.0.1.", "8.8.8.8 ", "\uff18.8.8.8", "8.8.8.8/32"),
+    ],
 )
 def test_what_is_not_an_address_in_full_is_refused(host: str) -> None:
     with pytest.raises(AddressBlockedError):
@@ -159,6 +211,15 @@ async def test_of_mixed_answers_only_the_allowed_are_handed_on() -> None:
     assert [found["host"] for found in await resolver.resolve("x")] == ["8.8.8.8"]
     with pytest.raises(AddressBlockedError):
         await resolver.resolve("x")
+
+
+@pytest.mark.parametrize("refused", ["10.0.0.1", "169.254.169.254", "not an address"])
+@settings(max_examples=100)
+@given(data=st.data())
+def test_no_order_of_answers_lets_a_refused_one_through(refused: str, data: st.DataObject) -> None:
+    answers = data.draw(st.permutations([refused, "8.8.8.8", "8.8.4.4", "127.0.0.1"]))
+    found = asyncio.run(CheckedResolver(AddressPolicy(), Answers(answers)).resolve("x"))
+    assert [one["host"] for one in found] == [one for one in answers if one.startswith("8.")]
 
 
 def test_a_socket_is_made_only_for_a_checked_address() -> None:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 from aiohttp import web
+from aiohttp.abc import AbstractResolver
 from yarl import URL
 
 from gateway.contract.deliveries import Delivery, Outcome
@@ -21,6 +22,7 @@ from streams.delivery.signing import Signer
 from streams.delivery.targets import Target
 from streams.fanout import expand
 from tests.support.webhooks import OTHER_SECRET, SECRET, answering, call_event, hanging, receiver
+from tests.unit.streams.resolvers import Turncoat
 
 ALLOWED = AddressPolicy(["127.0.0.0/8", "::1"])
 
@@ -208,6 +210,17 @@ async def test_a_receiver_that_speaks_no_tls_is_unreachable() -> None:
         "127.1",
         "0x7f000001",
         "0177.0.0.1",
+        "017700000001",
+        "0x7f.1",
+        "127.0.0.1.",
+        "LOCALHOST",
+        "\uff11\uff12\uff17.0.0.1",
+        "[::127.0.0.1]",
+        "[::ffff:0:127.0.0.1]",
+        "[0:0:0:0:0:0:0:1]",
+        "[64:ff9b:1::7f00:1]",
+        "[fe80::1%25lo]",
+        "[fd00:ec2::254]",
         "169.254.169.254",
     ],
 )
@@ -217,6 +230,52 @@ async def test_a_refused_address_is_blocked_and_nothing_is_sent(host: str) -> No
         assert (result.attempt.outcome, result.attempt.status) == ("blocked", None)
         assert there.arrived == 0
     assert "hush" not in (result.attempt.error or "")
+
+
+async def _attempts(url: str, resolver: AbstractResolver, allowed: str, times: int = 1) -> list[Result]:
+    """Attempts at `url` through `resolver`, each from a sender that has no connection yet."""
+    endpoint = Endpoint(id="e", url=url, secrets=("env:S",))
+    results = []
+    for _ in range(times):
+        sender = Sender(AddressPolicy([allowed]), lambda: datetime.now(UTC), resolver)
+        try:
+            results.append(await sender.send(Target(endpoint, URL(url), Signer.of([SECRET])), delivery_for(endpoint)))
+        finally:
+            await sender.close()
+    return results
+
+
+async def test_the_connection_goes_to_the_address_that_was_checked() -> None:
+    resolver = Turncoat(["127.0.0.2"], ["127.0.0.1"])
+    async with receiver("127.0.0.1") as inside, receiver("127.0.0.2", inside.port) as outside:
+        first, second = await _attempts(outside.url(host="rebinding.example"), resolver, "127.0.0.2", times=2)
+        assert (first.attempt.outcome, outside.arrived) == ("delivered", 1)
+        # Asked once an attempt: there is no second answer that could be dialled after the first was checked.
+        assert resolver.asked == 2
+        assert (second.attempt.outcome, second.attempt.error) == ("blocked", "address 127.0.0.1 is loopback")
+        assert inside.arrived == 0
+
+
+@pytest.mark.parametrize("answer", [["127.0.0.1", "127.0.0.2"], ["127.0.0.2", "127.0.0.1"], ["127.0.0.1"] * 3])
+async def test_of_several_addresses_only_the_allowed_are_dialled(answer: list[str]) -> None:
+    async with receiver("127.0.0.1") as inside, receiver("127.0.0.2", inside.port) as outside:
+        (result,) = await _attempts(outside.url(host="both.example"), Turncoat(answer), "127.0.0.2")
+        assert inside.arrived == 0
+        assert outside.arrived == result.delivered == ("127.0.0.2" in answer)
+
+
+async def test_an_allowed_address_that_is_down_does_not_lead_to_a_refused_one() -> None:
+    async with receiver("127.0.0.1") as inside:
+        url = inside.url(host="both.example")
+        (result,) = await _attempts(url, Turncoat(["127.0.0.2", "127.0.0.1"]), "127.0.0.2")
+        assert (result.attempt.outcome, inside.arrived) == ("unreachable", 0)
+
+
+async def test_a_redirect_to_what_is_refused_is_not_followed() -> None:
+    async with receiver("127.0.0.1") as inside, receiver("127.0.0.2", inside.port) as outside:
+        outside.behaviours["/"] = answering(307, headers={"Location": inside.url("/latest/meta-data")})
+        (result,) = await _attempts(outside.url(host="127.0.0.2"), Turncoat([]), "127.0.0.2")
+        assert (result.attempt.outcome, result.attempt.status, inside.arrived) == ("refused", 307, 0)
 
 
 async def test_a_pool_serves_many_attempts_over_few_connections() -> None:

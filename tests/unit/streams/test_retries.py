@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.contract.deliveries import RETRY_DELAYS
-from streams.delivery.retries import JITTER, RETRY_AFTER_CAP, Schedule, retry_after
+from streams.delivery.retries import JITTER, RETRY_AFTER_CAP, Schedule, longest_hold, retry_after
 
 NOW = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)
 
@@ -61,6 +61,45 @@ def test_no_topic_makes_a_delivery_late(wait: float) -> None:
     delay = Schedule().topic_delay(wait)
     assert delay in RETRY_DELAYS
     assert delay * (1 - JITTER) <= wait or delay == RETRY_DELAYS[0]
+
+
+own_delays = st.lists(st.integers(1, 86_400), min_size=1, max_size=20).map(sorted)
+
+
+@given(seed=seeds, delays=own_delays)
+def test_an_endpoints_own_delays_are_kept_and_have_a_topic_each(seed: int, delays: list[int]) -> None:
+    schedule = Schedule(rng=random.Random(seed), delays=delays)
+    for attempts, delay in enumerate(delays, 1):
+        wait = schedule.wait(attempts)
+        assert wait is not None
+        assert delay * (1 - JITTER) <= wait <= delay * (1 + JITTER)
+        assert schedule.topic_delay(wait) in RETRY_DELAYS
+    assert schedule.wait(len(delays) + 1) is None
+
+
+@given(seed=seeds, delays=own_delays, attempts=st.integers(1, 20), asked=st.none() | asked)
+def test_whatever_the_wait_it_is_over_after_few_holds(
+    seed: int, delays: list[int], attempts: int, asked: float | None
+) -> None:
+    """A record waits on a topic for no longer than the topic's own delay can take, and then is written anew."""
+    schedule = Schedule(rng=random.Random(seed), delays=delays)
+    left = schedule.wait(min(attempts, len(delays)), asked) or 0.0
+    holds = 0
+    while left > 0:
+        topic = schedule.topic_delay(left)
+        # What has the topic's own delay to wait is due, at the earliest, this long before the longest hold ends.
+        assert longest_hold(topic) - topic * (1 - JITTER) <= topic * 2 * JITTER + 1e-6
+        left -= min(left, longest_hold(topic))
+        holds += 1
+    # The default delays grow by six at most, and 24 h are the longest.
+    assert holds <= 3 * len(RETRY_DELAYS)
+
+
+@given(seed=seeds, attempts=attempts)
+def test_the_default_delays_need_one_hold(seed: int, attempts: int) -> None:
+    schedule = Schedule(rng=random.Random(seed))
+    wait = schedule.wait(attempts) or 0.0
+    assert wait <= longest_hold(schedule.topic_delay(wait))
 
 
 @pytest.mark.parametrize("delays", [(), (0, 1), (5, 7), (30, 5)])

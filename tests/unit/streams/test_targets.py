@@ -66,7 +66,7 @@ async def test_each_attempt_is_signed_with_what_is_valid_then(folder: Path) -> N
     async with receiver() as there:
         config = configured(folder, rotation(expiry))
         endpoint = msgspec.structs.replace(config.endpoints[0], url=there.url())
-        target = targets_of([endpoint], lambda: NOW)["crm"]
+        target = targets_of([endpoint], lambda: NOW, allow_http=True)["crm"]
         (delivery,) = expand(call_event(), [endpoint], NOW)
         sender = Sender(AddressPolicy(["127.0.0.0/8"]), lambda: now)
         try:
@@ -120,3 +120,27 @@ def test_what_can_t_sign_is_named_and_not_shown(folder: Path, secret: str) -> No
     with pytest.raises(ConfigError, match=r"endpoint crm: endpoints\[0\]\.secrets\[0\]: not a ") as caught:
         targets_of(config.endpoints)
     assert "1SiA4o9" not in str(caught.value)
+
+
+HTTP = r"endpoints\[0\]\.url: must be an https:// URL; delivery\.allow_http = true allows http:// too$"
+
+
+def test_http_is_refused_unless_it_is_allowed(folder: Path) -> None:
+    path = folder / "gateway.toml"
+    text = f'[[endpoints]]\nid = "crm"\nurl = "http://crm.example.com"\nsecrets = ["file:{folder}/new"]\n'
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError, match=HTTP):
+        load(path)
+    path.write_text(f"{text}[delivery]\nallow_http = true\n", encoding="utf-8")
+    endpoints = load(path).endpoints
+    assert targets_of(endpoints, allow_http=True)["crm"].url.scheme == "http"
+    with pytest.raises(ConfigError, match=HTTP):
+        targets_of(endpoints)
+
+
+@pytest.mark.parametrize("url", ["https://", "https:///hooks", "https://:443/", "https://crm:port/", "https://[::1/"])
+def test_a_url_names_a_host(folder: Path, url: str) -> None:
+    path = folder / "gateway.toml"
+    path.write_text(f'[[endpoints]]\nid = "crm"\nurl = "{url}"\nsecrets = ["file:{folder}/new"]\n', encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"endpoints\[0\]\.url: is not a URL"):
+        load(path)

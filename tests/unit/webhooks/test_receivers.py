@@ -170,7 +170,8 @@ def test_the_commands_that_make_secrets(tmp_path: Path) -> None:
 
 
 def test_the_rotation_s_example_is_a_configuration(tmp_path: Path) -> None:
-    (block,) = re.findall(r"^ *```toml\n(.*?)^ *```$", DOC, re.DOTALL | re.MULTILINE)
+    chapter = DOC.partition("\n## Secrets and their rotation\n")[2].partition("\n## ")[0]
+    (block,) = re.findall(r"^ *```toml\n(.*?)^ *```$", chapter, re.DOTALL | re.MULTILINE)
     path = tmp_path / "gateway.toml"
     # It is of a time that has passed, or will have: that is allowed.
     text = re.sub(r"\d{4}-\d\d-\d\dT", "2026-01-01T", block)
