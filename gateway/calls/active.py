@@ -8,7 +8,7 @@ import msgspec
 
 from gateway.calls.clocks import ROUNDING
 from gateway.calls.draft import Draft
-from gateway.calls.fit import blurred, confused, distance, gap, mistaken, nearby, span
+from gateway.calls.fit import blurred, confused, cut_off, distance, gap, mistaken, nearby, span
 from gateway.calls.matching import UNLIKELY, Matching, kinds, match
 from gateway.calls.memory import HOUR
 from gateway.calls.snapshots import RINGING_STATUSES, ActiveRow, ActiveRows, Rules, Window
@@ -33,15 +33,17 @@ def active_rows(draft: Draft, rows: ActiveRows, window: Window) -> None:
         call_of = list(paired.call_of)
         strained = [c is not None and gap(starts[r], calls[c].start) > 0 for r, c in enumerate(call_of)]
         calls = blurred(calls, paired.call_ambiguous, paired.call_island)
+        calls = _mixed(calls, paired, last)
         # Where bounds hardly meet the row may be of a call that began as this one ended; and then so may the others.
         doubtful = {
             paired.row_island[r]
             for r, c in enumerate(call_of)
-            if c is not None and _rank(calls[c]) == 0 and gap(_cut_off(starts[r]), _cut_off(calls[c].start)) >= 0
+            if c is not None and _rank(calls[c]) == 0 and gap(cut_off(starts[r]), cut_off(calls[c].start)) >= 0
         }
         for r, c in enumerate(call_of):
             if c is None or calls[c].ended is not None:
                 continue
+            calls[c] = _loose(calls[c], starts[r], last)
             if paired.call_ambiguous[c] or paired.row_island[r] in doubtful:
                 calls[c] = confused(calls[c], starts[r])
             elif gap(starts[r], calls[c].start) > -ROUNDING:
@@ -49,7 +51,7 @@ def active_rows(draft: Draft, rows: ActiveRows, window: Window) -> None:
         # What an ended call would take is left over too: a row that is behind is less likely than one that goes on.
         fresh = [c if c is not None and calls[c].ended is None else None for c in call_of]
         for r, c in mistaken(fresh, len(calls), _listed(draft.rules, group, starts, calls, call_of, last)):
-            call_of[r], calls[c] = c, confused(calls[c], starts[r])
+            call_of[r], calls[c] = c, _since(confused(calls[c], starts[r]), _seen_at(calls[c], last))
         draft.put_changed(calls)
         for r, row in enumerate(group):
             index = call_of[r]
@@ -61,9 +63,7 @@ def active_rows(draft: Draft, rows: ActiveRows, window: Window) -> None:
     for call in [draft.calls[one] for one in draft.state.calls if one not in seen]:
         # The answer may have been made before a call began that only its channels have shown.
         if call.ended != "complete" and call.gone is None and not (call.unlisted and window.sent < call.start.received):
-            # The watermark may be older than the call's first sight (it is written with changes only).
-            sent = call.start.sent if last is None or call.unlisted else max(last.sent, call.start.sent)
-            gone = Window(min(sent, window.received), window.received)
+            gone = Window(min(_seen_at(call, last), window.received), window.received)
             draft.put(msgspec.structs.replace(call, gone=gone, hidden=not rows))
     for call in draft.gone() if rows else ():
         if call.hidden and call.gone is not None:
@@ -86,6 +86,8 @@ def _as_before(draft: Draft, rows: ActiveRows, window: Window) -> tuple[set[str]
     seen: set[str] = set()
     ids, calls, answers = draft.state.by_numbers, draft.state.calls, draft.rules.answered_statuses
     sent, received = window.sent - ROUNDING, window.received
+    last = draft.state.mark.active
+    seen_at = received if last is None else last.sent
     for numbers, row in only.items():
         known = ids.get(numbers)
         if known is not None and len(known) == 1:
@@ -96,6 +98,7 @@ def _as_before(draft: Draft, rows: ActiveRows, window: Window) -> tuple[set[str]
             if (
                 sent - begun <= start.received - ROUNDING
                 and start.sent <= received - begun
+                and (call.since or min(received - begun + ROUNDING, received) <= seen_at)
                 and call.gone is None
                 and call.ended is None
                 and not call.unlisted
@@ -120,7 +123,7 @@ def _paired(rows: list[ActiveRow], starts: list[Window], calls: list[Call], rule
         if status == "ringing" and call.answered and call.ended is None:
             continue
         contradicts = call.answered if status == "ringing" else status == "answered" and not call.answered
-        near[r, c] = distance(start, call.start) + (UNLIKELY if contradicts else 0)
+        near[r, c] = distance(cut_off(start), cut_off(call.start)) + (UNLIKELY if contradicts else 0)
     return match(row_kinds, call_kinds, near, [_rank(call) for call in known])
 
 
@@ -150,9 +153,9 @@ def _listed(
         if status == "ringing" and calls[c].answered:
             # A call's status may have gone back; but not if the row was one that an ended call was seen in.
             other = call_of[r] is not None or haunted
-            return None if other else distance(starts[r], calls[c].start) + 2 * UNLIKELY
+            return None if other else distance(cut_off(starts[r]), cut_off(calls[c].start)) + 2 * UNLIKELY
         contradicts = status == "answered" and not calls[c].answered
-        return distance(starts[r], calls[c].start) + (UNLIKELY if contradicts else 0)
+        return distance(cut_off(starts[r]), cut_off(calls[c].start)) + (UNLIKELY if contradicts else 0)
 
     return far
 
@@ -162,19 +165,43 @@ def _rank(call: Call) -> int:
     return 2 if call.ended is not None else int(call.gone is not None)
 
 
+def _mixed(calls: list[Call], paired: Matching, last: Window | None) -> list[Call]:
+    """The calls; where one has left, now or before, and nothing tells which, those that have a row may be it."""
+    taken = {c for c in paired.call_of if c is not None}
+    mixed = [flag and call.ended is None for flag, call in zip(paired.call_ambiguous, calls, strict=True)]
+    left = {paired.call_island[c] for c, flag in enumerate(mixed) if flag and c not in taken}
+    return [
+        _since(call, call.gone.sent if call.gone else _seen_at(call, last))
+        if mixed[c] and c in taken and (call.gone is not None or paired.call_island[c] in left)
+        else call
+        for c, call in enumerate(calls)
+    ]
+
+
+def _since(call: Call, at: Ms) -> Call:
+    return msgspec.structs.replace(call, mixed=min(call.mixed or at, at))
+
+
+def _loose(call: Call, start: Window, last: Window | None) -> Call:
+    """The call; if what a row begun within `start` shows may have begun since the call was last seen, it may have ended."""
+    if call.unlisted:
+        return call
+    seen = call.gone.sent if call.gone else _seen_at(call, last)
+    if start.received <= seen:
+        return call
+    return msgspec.structs.replace(call, since=min(call.since or seen, seen), start=span(call.start, start))
+
+
+def _seen_at(call: Call, last: Window | None) -> Ms:
+    """When the last list that showed the call was asked for; the watermark may be older than the call's first sight, as it
+    is written with changes only."""
+    return call.start.sent if last is None or call.unlisted else max(last.sent, call.start.sent)
+
+
 def _start_of(row: ActiveRow, window: Window) -> Window:
     """Bounds of the start of the call in `row`: `seconds` before the answer was made, give or take its rounding."""
     begun = row.seconds * 1_000
     return Window(window.sent - begun - ROUNDING, min(window.received - begun + ROUNDING, window.received))
-
-
-def _cut_off(start: Window) -> Window:
-    """The bounds as they are where seconds are cut off, as most software does; not rounded up, that is.
-
-    Bounds of less than two seconds were drawn in already: the call was in the list, so it had begun.
-    """
-    whole = start.received - start.sent < 2 * ROUNDING
-    return start if whole else Window(start.sent, start.received - ROUNDING)
 
 
 def _start(draft: Draft, row: ActiveRow, start: Window, window: Window, *, ambiguous: bool) -> None:

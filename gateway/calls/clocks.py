@@ -38,14 +38,19 @@ class Skew(msgspec.Struct, frozen=True, array_like=True):
         return Skew(low, high, window.received) if low <= high else sample
 
     def local(self, wall: WallTime) -> tuple[Ms, Ms, Ms]:
-        """Bounds and best estimate, in the gateway's clock, of a server time given in whole seconds.
+        """Bounds and best estimate, in the gateway's clock, of a server time that may be either of two instants."""
+        low, _, guess = self.instant(wall.earliest)
+        return low, self.instant(wall.latest)[1], guess
+
+    def instant(self, shown: Ms) -> tuple[Ms, Ms, Ms]:
+        """Bounds and best estimate, in the gateway's clock, of an instant that the server's clock shows in whole seconds.
 
         The clocks may have drifted since then.
         """
-        low = wall.earliest - ROUNDING - self.after(wall.earliest - self.high).high
-        high = wall.latest + ROUNDING - self.after(wall.latest - self.low).low
+        low = shown - ROUNDING - self.after(shown - self.high).high
+        high = shown + ROUNDING - self.after(shown - self.low).low
         # Most software cuts off, so half a second more than shown is the likeliest.
-        guess = wall.earliest + ROUNDING // 2 - (self.low + self.high) // 2
+        guess = shown + ROUNDING // 2 - (self.low + self.high) // 2
         return low, high, guess
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from array import array
+from collections import Counter, defaultdict
 from typing import Any
 
 import msgspec
 
 from gateway.calls.draft import Draft
-from gateway.calls.ending import ANSWERED, Ending, end_of, endings
+from gateway.calls.ending import ANSWERED, Ending, endings
+from gateway.calls.instants import lives_of, merged
 from gateway.calls.memory import HOUR, Done, Slices, fingerprint, holds, key_of, says, slice_of
 from gateway.calls.snapshots import CompletedRow, CompletedRows, Window
 from gateway.calls.state import REMEMBERED_HOURS, Call, Mark, Numbers
@@ -22,20 +24,38 @@ _DIRECTIONS: dict[str, Direction] = {"incoming": "incoming", "outgoing": "outgoi
 
 def completed_rows(draft: Draft, rows: CompletedRows, mark: Mark, window: Window) -> None:
     fresh: dict[Numbers, list[CompletedRow]] = defaultdict(list)
-    groups, hours = _unsettled(draft, rows)
-    for (hour, print_), group in groups.items():
+    hashes = array("q", map(hash, rows))
+    for (hour, print_), group in _unsettled(draft, _changed(draft, rows, hashes)).items():
         known = draft.remembered(hour, print_)
         for row in _reconcile(draft, hour, print_, known, group, mark, window):
             fresh[row.src, row.dst].append(row)
     for group in sorted(fresh.values(), key=lambda group: min(_order(row) for row in group)):
         group.sort(key=_order)
         _complete(draft, group, mark, window)
-    draft.forget_hours(window.received // HOUR - REMEMBERED_HOURS, listed=hours)
+    draft.listed = array("q", (one for one in hashes if one not in draft.waiting)) if draft.waiting else hashes
+    last = draft.state.mark.completed
+    if last is None or last.received // HOUR != window.received // HOUR:
+        listed = {row.start.earliest // HOUR for row in rows}
+        draft.forget_hours(window.received // HOUR - REMEMBERED_HOURS, listed=listed)
 
 
-def _unsettled(draft: Draft, rows: CompletedRows) -> tuple[dict[tuple[int, int], list[CompletedRow]], set[int]]:
-    """By hour and fingerprint, the rows of those fingerprints that are not one row that says what it said before; and
-    the hours of all rows. Nearly all rows of a list are such, so this is the differ's busiest loop."""
+def _changed(draft: Draft, rows: CompletedRows, hashes: array[int]) -> CompletedRows:
+    """The rows that the last answer did not have, and those that may be of their fingerprints. Nearly all rows of a list
+    are as they were, so this is the differ's busiest loop."""
+    known = set(draft.state.listed)
+    if not known:
+        return rows
+    if len(set(hashes)) < len(hashes):
+        # How often the last answer had a row is not remembered.
+        known -= {one for one, times in Counter(hashes).items() if times > 1}
+    changed = [row for one, row in zip(hashes, rows, strict=True) if one not in known]
+    callers = {row.src for row in changed}
+    begun = {row.start.earliest for row in changed}
+    return [row for row in rows if row.src in callers and row.start.earliest in begun]
+
+
+def _unsettled(draft: Draft, rows: CompletedRows) -> dict[tuple[int, int], list[CompletedRow]]:
+    """By hour and fingerprint, the rows of those fingerprints that are not one row that says what it said before."""
     slices_of: dict[int, Slices] = {}
     prints: list[tuple[int, int]] = []
     settled: set[tuple[int, int]] = set()
@@ -58,7 +78,7 @@ def _unsettled(draft: Draft, rows: CompletedRows) -> tuple[dict[tuple[int, int],
         for here, row in zip(prints, rows, strict=True):
             if here in unsettled:
                 groups[here].append(row)
-    return groups, set(slices_of)
+    return groups
 
 
 def _order(row: CompletedRow) -> tuple[Ms, Ms, str, str]:
@@ -119,7 +139,7 @@ def _update(draft: Draft, done: Done, row: CompletedRow, mark: Mark, window: Win
             ambiguous=done.ambiguous,
         )
         call = msgspec.structs.replace(call, answered=call.answered or done.answered)
-        end = end_of(row, mark, window)
+        end = merged(lives_of(row, mark, window)).end
         facts = _facts(row, call)
         call = draft.emit(
             "call.updated", call, end.bounds, end.guess, Evidence.COMPLETE, **facts, changed=_changes(done, row)
@@ -137,12 +157,13 @@ def _complete(draft: Draft, rows: list[CompletedRow], mark: Mark, window: Window
     for one in found:
         if one.waits:
             draft.deferred = True
+            draft.waiting.add(hash(one.row))
             continue
         call = one.call
         if call is not None:
             call = msgspec.structs.replace(call, ambiguous=call.ambiguous or one.ambiguous)
-        elif one.end.bounds.received < mark.since:
-            _remember(draft, one.row, Call("", one.row.src, one.row.dst, one.start.bounds, 0, 0))
+        elif one.life.end.bounds.received < mark.since:
+            _remember(draft, one.row, Call("", one.row.src, one.row.dst, one.life.start.bounds, 0, 0))
             continue
         else:
             call = _begin(draft, one)
@@ -150,7 +171,7 @@ def _complete(draft: Draft, rows: list[CompletedRow], mark: Mark, window: Window
 
 
 def _begin(draft: Draft, one: Ending) -> Call:
-    row, start, end = one.row, one.start, one.end
+    row, start, end = one.row, one.life.start, one.life.end
     high = min(start.bounds.received, end.bounds.received)
     bounds = Window(min(start.bounds.sent, high), high)
     call = Call(
@@ -174,7 +195,7 @@ def _begin(draft: Draft, one: Ending) -> Call:
 
 
 def _end(draft: Draft, call: Call, one: Ending, window: Window) -> None:
-    row, end = one.row, one.end
+    row, end = one.row, one.life.end
     if call.ended == "absence":
         changed = _CORRECTABLE if row.rec_file is not None else _CORRECTABLE[:-1]
         call = draft.emit(

@@ -55,6 +55,8 @@ class Draft:
         self._gone = set(state.gone)
         self._born = 0
         self.deferred = False
+        self.listed = state.listed
+        self.waiting: set[int] = set()  # hashes of the deferred rows
         self.awaited: set[str] = set()  # the calls that a deferred row may end
 
     def put(self, call: Call) -> None:
@@ -90,8 +92,8 @@ class Draft:
         self.parts[live_part(call.id)] = None
 
     def known(self, numbers: Numbers) -> list[Call]:
-        """The calls that are remembered over these numbers."""
-        return [self.calls[one] for one in self._by_numbers.get(numbers, ())]
+        """The calls that are remembered over these numbers, in the order in which they were first seen."""
+        return [self.calls[one] for one in sorted(self._by_numbers.get(numbers, ()))]
 
     def gone(self) -> list[Call]:
         """The live calls that have left the active list, in a fixed order."""
@@ -126,11 +128,12 @@ class Draft:
                 self.parts[done_part(hour, node)] = None
 
     def new_id(self, kind: str, src: str, dst: str) -> str:
-        """An id for a call first seen now: sortable by time, and the same whenever the same answer is diffed again."""
+        """An id for a call first seen now: ids sort as calls were first seen, and are the same whenever the same answer
+        is diffed again."""
         seed = f"{self.rules.account}\0{kind}\0{self.observed_at}\0{self._born}\0{src}\0{dst}"
+        tail = int.from_bytes(blake2b(seed.encode("utf-8", "surrogatepass"), digest_size=7).digest(), "big")
+        number = self.observed_at << 80 | self._born << 56 | tail
         self._born += 1
-        tail = int.from_bytes(blake2b(seed.encode("utf-8", "surrogatepass"), digest_size=10).digest(), "big")
-        number = (self.observed_at << 80) | tail
         return call_name(number)
 
     def emit(
@@ -192,6 +195,7 @@ class Draft:
             done=self.state.done if self._done is None else self._done,
             by_numbers=self._by_numbers,
             gone=frozenset(self._gone),
+            listed=self.listed,
         )
         return Diff(self.events, state, self.parts, self.deferred)
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 import msgspec
 
 from gateway.calls.draft import Draft
-from gateway.calls.fit import blurred, confused, distance, gap, mistaken, nearby
+from gateway.calls.fit import blurred, confused, cut_off, gap, mistaken, nearby, off, span
+from gateway.calls.instants import Estimate, Life, lives_of, merged
 from gateway.calls.matching import LESS_LIKELY, UNLIKELY, Matching, kinds, match
 from gateway.calls.snapshots import CompletedRow, Window
 from gateway.calls.state import Call, Mark
@@ -16,19 +18,11 @@ from gateway.contract.times import Ms
 ANSWERED = "ANSWERED"
 
 
-class Estimate(msgspec.Struct, frozen=True):
-    """Bounds of a moment, gateway clock, and the best guess within them."""
-
-    bounds: Window
-    guess: Ms
-
-
 class Ending(msgspec.Struct, frozen=True):
     """A row and what is to become of it: `call` ends by it (None: its call was never seen), unless it `waits`."""
 
     row: CompletedRow
-    start: Estimate
-    end: Estimate
+    life: Life
     call: Call | None
     ambiguous: bool
     waits: bool
@@ -50,18 +44,20 @@ class _Fit:
         self.rows = rows
         known = draft.known((rows[0].src, rows[0].dst))
         self.calls = sorted((call for call in known if call.ended != "complete"), key=_rank)
-        self.starts = [start_of(row, mark) for row in rows]
-        self.ends = [end_of(row, mark, window) for row in rows]
+        self.lives = [lives_of(row, mark, window) for row in rows]
         self.now = window
         self.last = draft.state.mark.active
         readings = [one for one in (self.last, draft.state.mark.before) if one is not None]
         haunted = [call.start for call in known if call.haunted]
         self.listed = [
-            any(start.bounds.received <= one.sent and one.received <= end.bounds.sent for one in readings)
-            and not any(gap(start.bounds, other) <= self.tolerance for other in haunted)
-            for start, end in zip(self.starts, self.ends, strict=True)
+            all(
+                any(life.start.bounds.received <= one.sent and one.received <= life.end.bounds.sent for one in readings)
+                and not any(gap(life.start.bounds, other) <= self.tolerance for other in haunted)
+                for life in lives
+            )
+            for lives in self.lives
         ]
-        self.late = [window.sent > end.bounds.received + draft.rules.absence_grace for end in self.ends]
+        self.late = [window.sent > lives[-1].end.bounds.received + draft.rules.absence_grace for lives in self.lives]
         self.fitting: list[list[int]] = [[] for _ in rows]  # the calls that each row may end
         self.contrary: dict[tuple[int, int], Ms] = {}  # pairs that only the call's answer speaks against
 
@@ -77,27 +73,68 @@ class _Fit:
         waits = [island in early for island in paired.row_island]
         kept = [island in early for island in paired.call_island]
         confusable = [flag and not stays for flag, stays in zip(paired.call_ambiguous, kept, strict=True)]
-        calls = blurred(self.calls, confusable, paired.call_island)
+        calls = self._mixed(blurred(self.calls, confusable, paired.call_island), confusable, paired)
         for r, c in self._contradicting(call_of, waits, kept):
             if self.listed[r] or self.late[r]:
                 call_of[r] = c
             else:
                 waits[r] = kept[c] = True
         for r, c in self._mistaken(call_of, waits, kept):
-            call_of[r], calls[c] = c, confused(calls[c], self.starts[r].bounds)
+            call_of[r], calls[c] = c, confused(calls[c], self._life(r, c).start.bounds)
         self.draft.put_changed(calls)
+        lives = [merged(self.lives[r]) if index is None else self._life(r, index) for r, index in enumerate(call_of)]
+        lives = self._blurred(lives, paired, waits)
+        confusable = [index is None and not waits[r] and self._confusable(r, lives) for r, index in enumerate(call_of)]
         found = []
         for r, row in enumerate(self.rows):
             index = call_of[r]
-            call = None if index is None else calls[index]
-            ambiguous = paired.row_ambiguous[r] or strained[r] or (call is None and self._confusable(r))
-            found.append(Ending(row, self.starts[r], self.ends[r], call, ambiguous, waits[r], self.listed[r]))
+            call = None if index is None else self.draft.calls[calls[index].id]
+            ambiguous = paired.row_ambiguous[r] or strained[r] or confusable[r]
+            found.append(Ending(row, lives[r], call, ambiguous, waits[r], self.listed[r]))
         return found, [call for call, stays in zip(calls, kept, strict=True) if stays]
+
+    def _mixed(self, calls: list[Call], flags: list[bool], paired: Matching) -> list[Call]:
+        """The calls; those that are left over may have ended by a row that another was given."""
+        since: dict[int, Ms] = {}
+        taken = {c for c in paired.call_of if c is not None}
+        islands = {paired.call_island[c] for c in taken if flags[c]}
+        for c, call in enumerate(self.calls):
+            island = paired.call_island[c]
+            if flags[c] and island in islands:
+                sent = self._end_of_call(call).sent
+                since[island] = min(since.get(island, sent), sent)
+        return [
+            msgspec.structs.replace(call, mixed=min(call.mixed or since[island], since[island]))
+            if flags[c] and island in islands and c not in taken and call.ended is None
+            else call
+            for c, (call, island) in enumerate(zip(calls, paired.call_island, strict=True))
+        ]
+
+    def _blurred(self, lives: list[Life], paired: Matching, waits: list[bool]) -> list[Life]:
+        """The lives, where those of an island's rows that may each be of any of its calls have the bounds of them all.
+
+        Not where nothing was told of these calls that is not true of each.
+        """
+        called: dict[int, set[tuple[Window, bool]]] = defaultdict(set)
+        for call, flag, island in zip(self.calls, paired.call_ambiguous, paired.call_island, strict=True):
+            if flag:
+                called[island].add((call.start, call.answered))
+        mixed: dict[int, list[Life]] = defaultdict(list)
+        for r, (life, flag, island) in enumerate(zip(lives, paired.row_ambiguous, paired.row_island, strict=True)):
+            if flag and not waits[r]:
+                mixed[island].append(life)
+                if paired.call_of[r] is None:
+                    called[island].add((life.start.bounds, False))
+        whole = {island: merged(these) for island, these in mixed.items() if len(called[island]) > 1}
+        return [
+            merged((whole[island], life)) if flag and not waits[r] and island in whole else life
+            for r, (life, flag, island) in enumerate(zip(lives, paired.row_ambiguous, paired.row_island, strict=True))
+        ]
 
     def _end_of_call(self, call: Call) -> Window:
         """Bounds of the call's end, by the active list: it was seen after the first and may have ended until the second."""
-        if call.gone is not None:
-            return Window(call.gone.sent, max(self.now.received, call.gone.received)) if call.hidden else call.gone
+        if call.left is not None:
+            return Window(call.left.sent, max(self.now.received, call.left.received)) if call.hidden else call.left
         seen = call.start.sent if self.last is None or call.unlisted else max(self.last.sent, call.start.sent)
         return Window(min(seen, self.now.received), self.now.received)
 
@@ -110,49 +147,77 @@ class _Fit:
         that is known, so it goes before one that may be another's.
         """
         row_kinds = kinds(
-            (start.bounds, end.bounds, row.disposition == ANSWERED, listed)
-            for row, start, end, listed in zip(self.rows, self.starts, self.ends, self.listed, strict=True)
+            (
+                *(bounds for life in lives for bounds in (life.start.bounds, life.end.bounds)),
+                row.disposition == ANSWERED,
+                listed,
+            )
+            for row, lives, listed in zip(self.rows, self.lives, self.listed, strict=True)
         )
         call_kinds = kinds(
             (call.start, call.gone, call.answered, call.ended, call.unlisted, call.hidden) for call in self.calls
         )
         first_row, first_call = row_kinds.first(), call_kinds.first()
-        starts = [self.starts[r].bounds for r in first_row]
+        meant = [(r, life) for r, row in enumerate(first_row) for life in self.lives[row]]
         near: dict[tuple[int, int], Ms] = {}
         fitting: list[list[int]] = [[] for _ in first_row]
-        for r, c in nearby(starts, [self.calls[c].start for c in first_call], self.tolerance):
-            row, call = first_row[r], self.calls[first_call[c]]
-            bounds, end = self.ends[row].bounds, self._end_of_call(call)
-            if gap(bounds, end) > self.tolerance:
+        starts, known = [life.start.bounds for _, life in meant], [self.calls[c].start for c in first_call]
+        for m, c in nearby(starts, known, self.tolerance):
+            (r, life), call = meant[m], self.calls[first_call[c]]
+            row, bounds = first_row[r], life.end.bounds
+            if gap(bounds, self._end_of_call(call)) > self.tolerance:
                 continue
-            far = distance(starts[r], call.start) + (distance(bounds, call.gone) if call.gone else 0)
+            far = off(life.start.guess, cut_off(call.start)) + (off(life.end.guess, call.gone) if call.gone else 0)
             answered = self.rows[row].disposition == ANSWERED
             if call.answered and not answered:
-                self.contrary[r, c] = far
+                self.contrary[r, c] = min(far, self.contrary.get((r, c), far))
                 continue
-            doubt = LESS_LIKELY if answered and not call.answered else 0
-            near[r, c] = far + doubt + (0 if self.listed[row] else UNLIKELY)
-            fitting[r].append(first_call[c])
+            far += (LESS_LIKELY if answered and not call.answered else 0) + (0 if self.listed[row] else UNLIKELY)
+            if (r, c) not in near:
+                fitting[r].append(first_call[c])
+            near[r, c] = min(far, near.get((r, c), far))
         self.fitting = [fitting[kind] for kind in row_kinds.of]
         self._kinds = row_kinds.of, call_kinds.of
         return match(row_kinds, call_kinds, near, [_rank(self.calls[c]) for c in first_call])
 
-    def _confusable(self, r: int) -> bool:
-        """Whether the row, which no call is left for, may be that of one that another row ended before: of the two rows
-        either may be the known call's, the other a call's that was never seen. The known call is marked so too."""
+    def _confusable(self, r: int, lives: list[Life]) -> bool:
+        """Whether the row, which no call is left for, may be that of one that another row ended before, or that the lists
+        showed before another: either may be the known call, the other was never told of. The known call is marked so
+        too, and the row's may have begun when that one did."""
         found = False
         for call in self.draft.known((self.rows[r].src, self.rows[r].dst)):
-            if call.ended != "complete" or call.gone is None or gap(self.starts[r].bounds, call.start) > self.tolerance:
-                continue
-            if gap(self.ends[r].bounds, call.gone) <= self.tolerance:
-                found = True
+            if (call.ended == "complete" and call.gone is not None and self._meets(r, call, call.gone)) or (
+                call.since and self._meets(r, call, Window(call.since, self.now.received))
+            ):
                 self.draft.put(msgspec.structs.replace(call, ambiguous=True))
+            else:
+                continue
+            found = True
+            start = lives[r].start
+            lives[r] = Life(Estimate(span(start.bounds, call.start), start.guess), lives[r].end)
         return found
+
+    def _meets(self, r: int, call: Call, end: Window) -> bool:
+        return any(
+            gap(life.start.bounds, call.start) <= self.tolerance and gap(life.end.bounds, end) <= self.tolerance
+            for life in self.lives[r]
+        )
+
+    def _life(self, r: int, c: int) -> Life:
+        """What the row means, if it is of this call: what is nearest to what is known of it, where nothing fits."""
+        call, lives = self.calls[c], self.lives[r]
+        end = self._end_of_call(call)
+
+        def apart(life: Life) -> tuple[Ms, Ms]:
+            return max(0, gap(life.end.bounds, end)), max(0, gap(life.start.bounds, call.start))
+
+        least = min(map(apart, lives))
+        return merged([life for life in lives if apart(life) == least])
 
     def _strained(self, r: int, c: int) -> bool:
         """Whether the pair fits by tolerance alone."""
-        call = self.calls[c]
-        return gap(self.starts[r].bounds, call.start) > 0 or gap(self.ends[r].bounds, self._end_of_call(call)) > 0
+        call, life = self.calls[c], self._life(r, c)
+        return gap(life.start.bounds, call.start) > 0 or gap(life.end.bounds, self._end_of_call(call)) > 0
 
     def _early(self, r: int, c: int, *, ambiguous: bool) -> bool:
         """Whether the next active list will tell if this row ends this call, or another of the same numbers.
@@ -193,7 +258,7 @@ class _Fit:
             if (
                 r in rows
                 and c in calls
-                and not any(gap(self.starts[r].bounds, one) <= self.tolerance for one in haunted)
+                and not any(gap(life.start.bounds, one) <= self.tolerance for one in haunted for life in self.lives[r])
             ):
                 rows.remove(r)
                 calls.remove(c)
@@ -206,10 +271,11 @@ class _Fit:
             call = self.calls[c]
             if waits[r] or kept[c] or call.unlisted or not self.listed[r]:
                 return None
-            if gap(self.ends[r].bounds, self._end_of_call(call)) > self.tolerance:
+            life = self._life(r, c)
+            if gap(life.end.bounds, self._end_of_call(call)) > self.tolerance:
                 return None
             contradicts = call.answered and self.rows[r].disposition != ANSWERED
-            return distance(self.starts[r].bounds, call.start) + (UNLIKELY if contradicts else 0)
+            return off(life.start.guess, cut_off(call.start)) + (UNLIKELY if contradicts else 0)
 
         return mistaken(call_of, len(self.calls), far)
 
@@ -217,16 +283,3 @@ class _Fit:
 def _rank(call: Call) -> int:
     """Calls that left the active list ended first, so their rows are listed first."""
     return int(call.gone is None)
-
-
-def start_of(row: CompletedRow, mark: Mark) -> Estimate:
-    """When the row's call began."""
-    low, high, guess = mark.skew.local(row.start)
-    return Estimate(Window(low, high), guess)
-
-
-def end_of(row: CompletedRow, mark: Mark, window: Window) -> Estimate:
-    """When the row's call ended: the row exists, so it had ended when the answer came."""
-    low, high, guess = mark.skew.local(row.end)
-    high = min(high, window.received)
-    return Estimate(Window(min(low, high), high), guess)

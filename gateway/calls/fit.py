@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 
+from gateway.calls.clocks import ROUNDING
 from gateway.calls.snapshots import Window
 from gateway.calls.state import Call
 from gateway.contract.times import Ms
@@ -15,11 +16,6 @@ from gateway.contract.times import Ms
 def gap(one: Window, other: Window) -> Ms:
     """How far two bounds are from meeting; zero or less where they do."""
     return max(one.sent, other.sent) - min(one.received, other.received)
-
-
-def apart(one: Window, other: Window, tolerance: Ms) -> Ms | None:
-    """How far the middles of two bounds are apart; None where the bounds are more than `tolerance` apart."""
-    return None if gap(one, other) > tolerance else distance(one, other)
 
 
 def nearby(rows: Sequence[Window], calls: Sequence[Window], tolerance: Ms) -> Iterator[tuple[int, int]]:
@@ -54,6 +50,20 @@ def mistaken(call_of: Sequence[int | None], calls: int, far: Callable[[int, int]
 def distance(one: Window, other: Window) -> Ms:
     """How far the middles of two bounds are apart, doubled."""
     return abs(one.sent + one.received - other.sent - other.received)
+
+
+def off(guess: Ms, bounds: Window) -> Ms:
+    """How far a guess is from the middle of bounds, doubled."""
+    return abs(2 * guess - bounds.sent - bounds.received)
+
+
+def cut_off(start: Window) -> Window:
+    """The bounds of a start as they are where seconds are cut off, as most software does; not rounded up, that is.
+
+    Bounds of less than two seconds were drawn in already: the call was in the list, so it had begun.
+    """
+    whole = start.received - start.sent < 2 * ROUNDING
+    return start if whole else Window(start.sent, start.received - ROUNDING)
 
 
 def confused(call: Call, start: Window) -> Call:

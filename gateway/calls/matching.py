@@ -64,8 +64,8 @@ def match(rows: Kinds, calls: Kinds, near: Mapping[tuple[int, int], int], ranks:
 
     `near` has the distance of each (kind of row, kind of call) that can be the same. `ranks`, one a kind of call, say
     which calls are paired before others: as many of a rank are paired as can be, whatever that costs those of higher
-    ranks; but for one call no more than 64 kinds of rows are looked at. The flags know nothing of ranks and distances. Takes time by the kinds and their possible pairs, not by how
-    many rows and calls there are.
+    ranks; but for one call no more than 64 kinds of rows are looked at. The flags know nothing of ranks and
+    distances. Takes time by the kinds and their possible pairs, not by how many rows and calls there are.
     """
     flow = _Flow(rows.count, calls.count, near, ranks)
     call_of: list[int | None] = [None] * len(rows.of)
@@ -110,8 +110,8 @@ class _Flow:
         self.free = list(rows)
         self.unpaired = [0] * len(calls)
         self._row_price = [0] * len(rows)
-        self._call_price = [0] * len(calls)
         nearest = [min((near[r, c] for r in linked), default=0) for c, linked in enumerate(self.links)]
+        self._call_price = list(nearest)
         for c in sorted(range(len(calls)), key=lambda c: (ranks[c], nearest[c], c)):
             left = calls[c]
             while left:

@@ -39,7 +39,7 @@ class ActiveRow(Protocol):
 
 
 class CompletedRow(Protocol):
-    """A row of the list of completed calls. `duration` is in seconds, dialling and talking together."""
+    """A row of the list of completed calls: a value, with a hash. `duration` is in seconds, dialling and talking together."""
 
     @property
     def src(self) -> str: ...

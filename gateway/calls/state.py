@@ -6,7 +6,7 @@ Parts of an account: `mark` (watermarks), `live/<call id>` (a call that is live 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 import msgspec
@@ -47,6 +47,17 @@ class Call(msgspec.Struct, frozen=True, array_like=True, gc=False):
     dialled: Ms = 0  # its called side's channel existed by then; 0: none was seen
     hidden: bool = False  # gone by an empty list alone, which may be a fault
     haunted: bool = False  # a list showed it after its end: the list was behind, or the row is another call's
+    # It may have ended since: lists that were asked for later may have shown another of the same numbers, begun at the
+    # same moment. 0: they can't.
+    since: Ms = 0
+    # Likewise, where one that it can't be told apart from was ended by a row which may be this one's, or a list showed
+    # what it was taken for in spite of its start. 0: there is none.
+    mixed: Ms = 0
+
+    @property
+    def left(self) -> Window | None:
+        """When it ended, by the active list; None while it is in it."""
+        return Window(min(self.gone.sent, self.mixed), self.gone.received) if self.gone and self.mixed else self.gone
 
     @property
     def numbers(self) -> Numbers:
@@ -74,7 +85,8 @@ class Mark(msgspec.Struct, frozen=True, array_like=True):
 class AccountState(msgspec.Struct, frozen=True):
     """All that is remembered of an account. Its mappings are never changed in place.
 
-    `by_numbers` is derived from `calls`, `gone` too: the ids of live calls that left the active list.
+    `by_numbers` is derived from `calls`, `gone` too: the ids of live calls that left the active list. `listed` is not kept:
+    the hashes of the rows of the last list of completed calls, but for those that wait.
     """
 
     mark: Mark
@@ -82,6 +94,7 @@ class AccountState(msgspec.Struct, frozen=True):
     done: Mapping[int, Slices] = {}
     by_numbers: Mapping[Numbers, tuple[str, ...]] = {}
     gone: frozenset[str] = frozenset()
+    listed: Sequence[int] = ()
 
     def live(self) -> int:
         """How many calls count as live."""
@@ -129,14 +142,14 @@ def load(parts: Iterable[tuple[str, bytes]]) -> AccountState | None:
         return None
     # Ended calls are dropped from the front, so the order is that of their ends.
     calls.sort(key=lambda call: (call.ended_seen, call.id))
-    by_numbers: dict[Numbers, tuple[str, ...]] = {}
+    by_numbers: dict[Numbers, list[str]] = {}
     for call in calls:
-        by_numbers[call.numbers] = (*by_numbers.get(call.numbers, ()), call.id)
+        by_numbers.setdefault(call.numbers, []).append(call.id)
     return AccountState(
         mark=mark,
         calls={call.id: call for call in calls},
         done=done,
-        by_numbers=by_numbers,
+        by_numbers={numbers: tuple(ids) for numbers, ids in by_numbers.items()},
         gone=frozenset(call.id for call in calls if call.gone is not None and call.ended is None),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated
 from zoneinfo import ZoneInfo
 
@@ -58,10 +59,27 @@ def decode_completed(body: bytes, zone: ZoneInfo, *, url: str = "") -> list[Comp
     Raises RowError where a row cannot be read, EnvelopeError where the body is not a success with a list; `url` is
     what these name.
     """
-    read = reader_of(zone).read
+    data = decode_envelope(body, url=url)
+    reader = reader_of(zone)
+    try:
+        # As most servers write it.
+        exact = _exact_completed.decode(data)
+        starts = reader.read_all([row.call_start_time for row in exact])
+        ends = reader.read_all([row.call_end_time for row in exact])
+    except UNREADABLE:
+        return _tolerant(data, reader.read, url=url)
+    return [
+        CompletedRow(row.src, row.dst, row.direction, start, end, row.duration, row.disposition, _named(row.rec_file))
+        for row, start, end in zip(exact, starts, ends, strict=True)
+    ]
 
+
+def _named(rec_file: str | None) -> str | None:
+    return None if rec_file == "None" else rec_file or None
+
+
+def _tolerant(data: msgspec.Raw, read: Callable[[Number], WallTime], *, url: str) -> list[CompletedRow]:
     def made(row: _Completed) -> CompletedRow:
-        rec_file = row.rec_file
         return CompletedRow(
             text(row.src),
             text(row.dst),
@@ -70,10 +88,10 @@ def decode_completed(body: bytes, zone: ZoneInfo, *, url: str = "") -> list[Comp
             read(row.call_end_time),
             seconds(row.duration),
             row.disposition,
-            None if rec_file == "None" else rec_file or None,
+            _named(row.rec_file),
         )
 
-    rows = decode_data(_completed, decode_envelope(body, url=url), url=url)
+    rows = decode_data(_completed, data, url=url)
     fields = {"src": text, "dst": text, "call_start_time": read, "call_end_time": read, "duration": seconds}
     return make_rows(rows, made, fields, url=url)
 
@@ -96,10 +114,22 @@ class _Completed(msgspec.Struct, gc=False):
     rec_file: str | None = None
 
 
+class _ExactCompleted(msgspec.Struct, gc=False):
+    src: str
+    dst: str
+    direction: str
+    call_start_time: str
+    call_end_time: str
+    duration: Annotated[int, msgspec.Meta(ge=0, le=MAX_SECONDS)]
+    disposition: str
+    rec_file: str | None = None
+
+
 def _made_active(row: _Active) -> ActiveRow:
     return ActiveRow(text(row.src), text(row.dst), seconds(row.seconds), row.status)
 
 
 _exact = msgspec.json.Decoder(list[ActiveRow])
 _active = msgspec.json.Decoder(list[_Active])
+_exact_completed = msgspec.json.Decoder(list[_ExactCompleted])
 _completed = msgspec.json.Decoder(list[_Completed])

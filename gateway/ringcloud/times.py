@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
@@ -52,6 +53,20 @@ class TimeReader:
         except KeyError:
             return self._read_text(value.strip())
         return WallTime(earliest + second, latest + second)
+
+    def read_all(self, values: Iterable[str]) -> list[WallTime]:
+        """The instants that these mean, as `read()` has them: for the many of a long list."""
+        minutes, seconds = self._minutes, _SECONDS
+        found = []
+        for value in values:
+            try:
+                earliest, latest = minutes[value[:16]]
+                second = seconds[value[16:]]
+            except KeyError:
+                found.append(self.read(value))
+            else:
+                found.append(WallTime(earliest + second, latest + second))
+        return found
 
     def _read_text(self, text: str) -> WallTime:
         if (match := _LOCAL.fullmatch(text)) is not None:

@@ -11,7 +11,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from gateway.calls.differ import Rules
-from tests.unit.calls.pairing import false_of, paired
+from tests.unit.calls.pairing import false_of, ms, paired
 from tests.unit.calls.recording import Taken, Teller, Which
 
 INTERVAL = 5_000
@@ -154,7 +154,8 @@ def watch(server: Server, polls: Iterable[Poll], ours: Clock | None = None, **ru
 def wrong(server: Server, outcome: Outcome, ours: Clock | None = None, *, excused: bool = False) -> str | None:
     """How what was told differs from what was; None where every call was told of once and truly.
 
-    Where `excused`, what is told as ambiguous need not be true, but each call has its life, and the others are true.
+    Where `excused`, what is told as ambiguous need not be true, nor what was told before a life that is ambiguous and may
+    have begun at the same moment; but each call has its life, and the others are true.
     """
     ours = ours or steady(0)
     calls = [
@@ -193,10 +194,25 @@ def wrong(server: Server, outcome: Outcome, ours: Clock | None = None, *, excuse
 
 
 def _excused(calls: Sequence[Truth], lives: Mapping[str, Sequence[Mapping[str, Any]]]) -> bool:
-    sure = {subject: life for subject, life in lives.items() if not any(event["data"]["ambiguous"] for event in life)}
+    doubted = [life for life in lives.values() if any(event["data"]["ambiguous"] for event in life)]
+    sure = {
+        subject: life
+        for subject, life in lives.items()
+        if not any(other is life or _doubts(other, life) for other in doubted)
+    }
     whole = all([event["type"] for event in life].count("call.ended") == 1 for life in lives.values())
     begun = Counter((life[0]["data"]["src"], life[0]["data"]["dst"]) for life in lives.values())
     return whole and len(paired(calls, sure)) == len(sure) and begun == Counter((call.src, call.dst) for call in calls)
+
+
+def _doubts(later: Sequence[Mapping[str, Any]], life: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a life that was told of later may have been taken for this one."""
+    one, other = later[0]["data"], life[0]["data"]
+    return (
+        (one["src"], one["dst"]) == (other["src"], other["dst"])
+        and one["observed_at"] > other["observed_at"]
+        and max(ms(one["not_before"]), ms(other["not_before"])) <= min(ms(one["not_after"]), ms(other["not_after"]))
+    )
 
 
 def close(calls: Sequence[Truth], within: int = CLOSE) -> bool:

@@ -88,7 +88,7 @@ def test_times_of_the_server_s_clock_lie_within_their_local_bounds(offset: int, 
         clocks.answer(one)
     for at, ahead in clocks.past:
         shown = (at * 1_000_000 + ahead) // 1_000_000_000 * 1_000
-        low, high, guess = clocks.skew.local(Wall(shown, shown))
+        low, high, guess = clocks.skew.instant(shown)
         assert low <= at <= high
         assert low <= guess <= high
 

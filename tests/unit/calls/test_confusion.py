@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+
+from tests.unit.calls.model import Wall
 from tests.unit.calls.watched import GRACE, Watched, bounds, done, live, types
 
 
@@ -233,3 +236,40 @@ def test_lists_of_two_calls_that_could_be_of_one_are_told_as_one_and_say_so() ->
     assert told[0] == told[1]
     assert types(told[0]) == ["started", "answered"]
     assert told[0][1].data.ambiguous
+
+
+def test_a_row_that_comes_a_second_time_is_another_call() -> None:
+    account = Watched()
+    others = [done(1, 2, "BUSY", src="300")]
+    account.completed(21, done(6, 18), *others)
+    assert types(account.completed(26, done(6, 18), done(6, 18), *others)) == ["started", "answered", "ended"]
+    assert account.completed(31, done(6, 18), done(6, 18), *others) == []
+    assert account.completed(36, done(6, 18), *others) == []
+
+
+def test_of_two_rows_of_one_moment_the_one_that_changed_is_corrected() -> None:
+    account = Watched()
+    account.completed(21, done(6, 12, "BUSY"), done(6, 18))
+    (updated,) = account.completed(26, done(6, 12, "BUSY"), done(6, 18, rec_file="/r"))
+    assert updated.data.changed == ("rec_file",)
+    assert updated.data.disposition == "ANSWERED"
+
+
+def test_an_instant_of_the_hour_that_comes_twice_is_not_all_the_time_between_the_two() -> None:
+    """The row's call is from 100 to 200 or from 3,700 to 3,800; the one that was seen, from 996 on, is neither."""
+    account = Watched()
+    account.active(1_000, live(4))
+    account.active(2_990, live(1_994))
+    account.active(3_005, live(5, src="300"))
+    row = done(100, 200, "BUSY")
+    later = done(3_700, 3_800)
+    row = dataclasses.replace(
+        row, start=Wall(row.start.earliest, later.start.latest), end=Wall(row.end.earliest, later.end.latest)
+    )
+    (known,) = account.state.gone
+    started, ended = account.completed(3_010, row)
+    assert types([started, ended]) == ["started", "ended"]
+    assert started.subject != known
+    # It can't be from 3,700 on, as it is over.
+    assert bounds(ended)[1] < 210
+    assert not ended.data.ambiguous

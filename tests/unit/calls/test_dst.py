@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.unit.calls.hostile import INTERVAL, Poll, Server, Truth, close, steady, watch, wrong
+from tests.unit.calls.hostile import INTERVAL, Poll, Server, Truth, close, steady, stepped, watch, wrong
 from tests.unit.calls.recording import Which
 
-EXAMPLES = int(os.environ.get("MODEL_EXAMPLES", "80"))
+EXAMPLES = int(os.environ.get("MODEL_EXAMPLES", "60"))
 SECOND, MINUTE = 1_000, 60_000
 
 
@@ -64,7 +64,7 @@ def calls_across(draw: st.DrawFn, change: Change, skew: int) -> list[Truth]:
     span = max(60, min(abs(change.minutes), 120)) * 60
     found: list[Truth] = []
     for n in range(draw(st.integers(1, 6))):
-        src, dst = f"7916000000{n}", "401"
+        src, dst = draw(st.sampled_from([("79160000001", "401"), ("79160000001", "402"), ("403", "404")]))
         start = change.ms - skew + draw(st.integers(-span - 300, span + 300)) * SECOND + draw(st.integers(0, 999))
         ring = draw(st.integers(1, 20_000))
         talk = draw(st.one_of(st.none(), st.integers(0, 30_000), st.integers(0, 2 * span * SECOND)))
@@ -133,3 +133,37 @@ def test_an_outage_across_a_change_loses_and_doubles_nothing(world: tuple[Server
     ]
     later[0] = replace(later[0], restart=True)
     assert (said := wrong(server, watch(server, known + later), excused=True)) is None, said
+
+
+@st.composite
+def quiet_moments(draw: st.DrawFn, calls: Sequence[Truth]) -> int:
+    """A true time at which no call was on, nor had been a minute before, nor was a minute later."""
+    busy = sorted((call.started_at - MINUTE, call.ended_at + call.lag + MINUTE) for call in calls)
+    free = [busy[0][0] - MINUTE]
+    until = busy[0][1]
+    for start, end in busy[1:]:
+        if start > until:
+            free.append(draw(st.integers(until, start)))
+        until = max(until, end)
+    return draw(st.sampled_from([*free, until]))
+
+
+@settings(max_examples=EXAMPLES, report_multiple_bugs=False, deadline=None)
+@given(worlds(), st.data(), st.integers(-600_000, 600_000))
+def test_a_server_s_clock_that_is_set_between_calls_does_no_harm(
+    world: tuple[Server, Polls], data: st.DataObject, after: int
+) -> None:
+    server, schedule = world
+    at = data.draw(quiet_moments(server.calls), label="at")
+    server = replace(server, clock=stepped(server.clock(0), at, after))
+    assert (said := wrong(server, watch(server, schedule), excused=True)) is None, said
+
+
+@settings(max_examples=EXAMPLES, report_multiple_bugs=False, deadline=None)
+@given(worlds(), st.data(), st.integers(-600_000, 600_000))
+def test_a_clock_of_ours_that_is_set_between_calls_does_no_harm(
+    world: tuple[Server, Polls], data: st.DataObject, by: int
+) -> None:
+    server, schedule = world
+    ours = stepped(0, data.draw(quiet_moments(server.calls), label="at"), by)
+    assert (said := wrong(server, watch(server, schedule, ours), ours, excused=True)) is None, said

@@ -162,10 +162,17 @@ def test_the_state_before_a_diff_is_left_as_it_was() -> None:
     account.active(10, live(4))
     account.completed(11, done(2, 7, src="300"))
     before = account.state
-    copy = AccountState(before.mark, dict(before.calls), dict(before.done), dict(before.by_numbers), before.gone)
+    copy = AccountState(
+        before.mark,
+        dict(before.calls),
+        dict(before.done),
+        dict(before.by_numbers),
+        before.gone,
+        list(before.listed),
+    )
     account.active(15, live(2, src="400"))
     account.completed(16, done(2, 7, src="300", rec_file="/r"), done(6, 14), done(7, 9, src="500"))
-    assert before == copy
+    assert msgspec.structs.replace(before, listed=list(before.listed)) == copy
 
 
 def test_an_ended_call_is_forgotten_after_two_minutes() -> None:

@@ -62,18 +62,17 @@ def test_a_channel_says_how_long_it_is_kept(channel: str, days: int) -> None:
     assert settings == {"cleanup.policy": ["delete"], "retention.ms": days * 86_400_000}
 
 
-@pytest.mark.parametrize("channel", ["accounts", "webhookEndpoints"])
-def test_a_compacted_channel_says_so(channel: str) -> None:
-    assert DOCUMENT["channels"][channel]["bindings"]["kafka"]["topicConfiguration"] == {
+def test_a_compacted_channel_says_so() -> None:
+    assert DOCUMENT["channels"]["accounts"]["bindings"]["kafka"]["topicConfiguration"] == {
         "cleanup.policy": ["compact"],
         "min.cleanable.dirty.ratio": 0.1,
         "segment.ms": 86_400_000,
     }
 
 
-def test_an_application_sends_commands_accounts_and_endpoints_and_receives_all_else() -> None:
+def test_an_application_sends_commands_and_accounts_and_receives_all_else() -> None:
     sends = [name for name, operation in DOCUMENT["operations"].items() if operation["action"] == "send"]
-    assert sends == ["sendCommand", "declareAccount", "declareWebhookEndpoint"]
+    assert sends == ["sendCommand", "declareAccount"]
     assert {
         operation["channel"]["$ref"].removeprefix("#/channels/") for operation in DOCUMENT["operations"].values()
     } == (set(DOCUMENT["channels"]))

@@ -216,38 +216,6 @@ def test_the_schema_of_accounts_takes_what_the_gateway_takes(declared: dict[str,
         judge_of("account").validate(declared)
 
 
-DECLARED: dict[str, Any] = {"id": "crm", "url": "https://crm.example.com/", "secrets": ["env:CRM"]}
-
-
-@pytest.mark.parametrize(
-    "declared",
-    [
-        DECLARED,
-        json_of(msgspec.structs.replace(ENDPOINT, numbers=("7495*", "400"), filter="data.answered", body="thin")),
-        {**DECLARED, "directions": ["incoming", "unknown"], "dispositions": ["NO ANSWER", "unknown"]},
-        {**DECLARED, "secrets": ["env:NEW", {"ref": "env:CRM", "expires_at": "2026-11-24T20:00:00Z"}]},
-        {**DECLARED, "id": "CRM"},
-        {**DECLARED, "secrets": []},
-        {**DECLARED, "events": ["call.begun"]},
-        {**DECLARED, "directions": ["inbound"]},
-        {**DECLARED, "dispositions": ["CANCELLED"]},
-        {**DECLARED, "numbers": ["*"]},
-        {**DECLARED, "numbers": ["7495 000"]},
-        {**DECLARED, "filter": "a" * 1025},
-        {**DECLARED, "body": "slim"},
-        {**DECLARED, "timeout": 0},
-        {**DECLARED, "direction": "incoming"},
-    ],
-)
-def test_the_schema_of_endpoints_takes_what_the_gateway_takes(declared: dict[str, Any]) -> None:
-    try:
-        msgspec.json.decode(json.dumps(declared), type=Endpoint)
-    except msgspec.ValidationError:
-        assert not judge_of("endpoint").is_valid(declared)
-    else:
-        judge_of("endpoint").validate(declared)
-
-
 @given(
     st.builds(
         CommandResult,
