@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 
@@ -21,6 +21,28 @@ class Errands:
         self._tasks.add(task)
         task.add_done_callback(self._done)
         return task
+
+    def after(self, futures: Sequence[asyncio.Future[Any]], then: Callable[[], None]) -> None:
+        """Call `then` once all of the futures have a result; never, if one fails or is cancelled.
+
+        They are another's: neither `wait` nor `cancel` is for them.
+        """
+        left = len(futures)
+
+        def one_done(future: asyncio.Future[Any]) -> None:
+            nonlocal left
+            if future.cancelled():
+                return
+            error = future.exception()
+            if error is not None:
+                self._fail(error)
+                return
+            left -= 1
+            if not left:
+                then()
+
+        for future in futures:
+            future.add_done_callback(one_done)
 
     async def wait(self, timeout: float) -> None:
         """Wait, at most `timeout` seconds, until those under way have ended."""

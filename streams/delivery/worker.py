@@ -280,22 +280,7 @@ class DeliveryWorker:
             self._fail(error)
             return
         written = [attempt] if moved is None else [attempt, moved]
-        left = len(written)
-
-        def one_written(future: asyncio.Future[Any]) -> None:
-            nonlocal left
-            if future.cancelled():
-                return
-            error = future.exception()
-            if error is not None:
-                self._fail(error)
-                return
-            left -= 1
-            if not left:
-                self._done(entry, None if moved is None else moved.result(), verdict.wait)
-
-        for future in written:
-            future.add_done_callback(one_written)
+        self._errands.after(written, lambda: self._done(entry, None if moved is None else moved.result(), verdict.wait))
 
     def _done(self, entry: Entry, moved_to: Any = None, wait: float | None = None) -> None:
         """All is written of the entry; where it was moved, it waits for so many seconds."""
