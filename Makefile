@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# Tests mostly wait (for polls, sessions, brokers), so more of them run at once than there are cores.
+WORKERS ?= 3
 
 .DEFAULT_GOAL := help
 
@@ -24,7 +26,7 @@ run: $(STAMP) ## the whole trip of a call, live; ARGS='--duration 90' and the li
 	@exec $(BIN)/ringcloud-gateway dev $(ARGS)
 
 test: $(STAMP) ## unit and integration tests, on real brokers; ARGS='-k name' and the like are passed on
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 check: $(STAMP) ## format, lint, types, import rules
 	$(BIN)/ruff format --check .
