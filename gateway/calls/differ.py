@@ -15,6 +15,9 @@ from gateway.calls.state import AccountState, Call, Mark
 from gateway.contract.events import Evidence
 from gateway.contract.times import Ms
 
+# A list that is asked for so long after the one before it may not reach back to it: it goes back seven days, or six and
+# what has passed of today.
+_REACH: Ms = 5 * 24 * HOUR
 # What only an empty list says is believed after so many grace periods.
 _ALONE = 10
 
@@ -78,7 +81,7 @@ def read_completed(
     mark = _marked(state.mark, date, window)
     if rows is not None:
         mark = msgspec.structs.replace(mark, emptied=0 if rows else mark.emptied or window.received)
-    if mark.emptied and _has_ended_lately(state) and window.sent < mark.emptied + _ALONE * rules.absence_grace:
+    if mark.emptied and _has_ended_lately(state, window) and window.sent < mark.emptied + _ALONE * rules.absence_grace:
         draft.deferred = True
         return draft.finish(mark)
     if rows is not None:
@@ -104,10 +107,12 @@ def _patience(call: Call, mark: Mark, rules: Rules) -> Ms:
     return rules.absence_grace * (_ALONE if doubted else 1)
 
 
-def _has_ended_lately(state: AccountState) -> bool:
-    """Whether a call is remembered that ended so short before the last reading that every list since must have it."""
+def _has_ended_lately(state: AccountState, window: Window) -> bool:
+    """Whether a call is remembered that ended so short before the last reading that this list must have it."""
     last = state.mark.completed
-    return last is not None and any(hour >= last.sent // HOUR - 1 for hour in state.done)
+    if last is None or window.sent - last.sent > _REACH:
+        return False
+    return any(hour >= last.sent // HOUR - 1 for hour in state.done)
 
 
 def _nothing_listed(state: AccountState) -> bool:

@@ -195,9 +195,9 @@ class Poller:
         self._last_turn[which] = turn
         notices = [self._readable(which, "unchanged" if same else "read")]
         state = self._state or first_state(self._rules, window)
-        if which == "completed":
-            notices.append(gap_before(self._rules.account, state.mark, rows or (), self._zone, window))
         diff = diff_of(self._rules, state, rows, window, answer.server_date)
+        if which == "completed" and diff.state.mark.completed == window:
+            notices.append(gap_before(self._rules.account, state.mark, rows or (), self._zone, window))
         # Rows that wait for the other list must be read again even if the answer stays the same.
         self._last_body[which] = b"" if diff.deferred else answer.body
         await self._apply(diff, window.received, [notice for notice in notices if notice is not None])
