@@ -30,7 +30,9 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """What the comparison found.
 
     `missing` and `doubled` name the events; an event that belongs to no true call counts as doubled. `outside` are those
-    whose bounds do not hold the true time. Delays are ms from what truly happened to the receipt.
+    whose bounds do not hold the true time. `mixed` are those of lives marked ambiguous that are true of a twin of theirs:
+    each such event holds of a call of its own, but the events of a life are not all of one. Delays are ms from what truly
+    happened to the receipt.
     """
 
     calls: int
@@ -38,6 +40,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     missing: list[str]
     doubled: list[str]
     outside: list[str]
+    mixed: list[str]
     delays: list[int]
 
 
@@ -63,14 +66,17 @@ def audit(ledger: Sequence[LedgerRecord], received: Iterable[Received]) -> Repor
             life[event["type"]] = one
     missing: list[str] = []
     outside: list[str] = []
+    mixed: list[str] = []
     delays: list[int] = []
     owner = _pair(ledger, lives)
+    of_twins = _of_twins(ledger, owner, lives)
     for record in ledger:
         told = lives.get(owner.get(record.id, ""), {})
         faults = _compare(record, told)
         name = f"{record.id} ({record.account}: {record.src} -> {record.dst})"
         missing += [f"{type_} of {name}" for type_ in faults.missing]
-        outside += [f"{type_} of {name}" for type_ in faults.outside]
+        for type_ in faults.outside:
+            (mixed if (record.id, type_) in of_twins else outside).append(f"{type_} of {name}")
         doubled += [f"{type_} of {record.id}, which it never was" for type_ in faults.untrue]
         delays += [told[type_].at - truly for type_, truly in _happened(record).items() if type_ in told]
     taken = set(owner.values())
@@ -81,7 +87,13 @@ def audit(ledger: Sequence[LedgerRecord], received: Iterable[Received]) -> Repor
         for type_ in life
     ]
     return Report(
-        calls=len(ledger), events=dict(events), missing=missing, doubled=doubled, outside=outside, delays=delays
+        calls=len(ledger),
+        events=dict(events),
+        missing=missing,
+        doubled=doubled,
+        outside=outside,
+        mixed=mixed,
+        delays=delays,
     )
 
 
@@ -152,6 +164,26 @@ def _pair(ledger: Sequence[LedgerRecord], lives: Mapping[str, dict[str, Received
                 if column < len(columns):
                     owner[records[r].id] = columns[column]
     return owner
+
+
+def _of_twins(
+    ledger: Sequence[LedgerRecord], owner: Mapping[str, str], lives: Mapping[str, dict[str, Received]]
+) -> set[tuple[str, str]]:
+    """The records and types of events whose events, of ambiguous lives of the same numbers, hold of one record each."""
+    groups: dict[tuple[int, str, str], list[LedgerRecord]] = defaultdict(list)
+    for record in ledger:
+        life = lives.get(owner.get(record.id, ""), {})
+        if any(one.event["data"].get("ambiguous") for one in life.values()):
+            groups[record.account, record.src, record.dst].append(record)
+    found: set[tuple[str, str]] = set()
+    for records in groups.values():
+        for type_ in ("call.started", "call.answered", "call.ended"):
+            both = [record for record in records if type_ in _happened(record) and type_ in lives[owner[record.id]]]
+            told = [lives[owner[record.id]][type_] for record in both]
+            table = [[0 if _holds(one, _happened(record)[type_]) else 1 for one in told] for record in both]
+            if not any(table[r][column] for r, column in enumerate(assign(table))):
+                found |= {(record.id, type_) for record in both}
+    return found
 
 
 def _cost(record: LedgerRecord, life: Mapping[str, Received]) -> int | None:

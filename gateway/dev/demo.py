@@ -146,6 +146,7 @@ class _Demo:
             "missing": len(report.missing),
             "duplicates": len(report.doubled),
             "times_outside_bounds": len(report.outside),
+            "twins_mixed": len(report.mixed),
             "rate_limited_responses": self._screen.rate_limited,
             "latency_ms": {"snapshot_to_receipt": _spread(arrived), "change_to_receipt": _spread(report.delays)},
         }
@@ -163,6 +164,7 @@ class _Demo:
                 ("missing", str(summary["missing"])),
                 ("duplicates", str(summary["duplicates"])),
                 ("times outside bounds", str(summary["times_outside_bounds"])),
+                ("twins mixed, and said so", str(summary["twins_mixed"])),
                 ("responses of 429", str(summary["rate_limited_responses"])),
                 ("snapshot to receipt", _words(latency["snapshot_to_receipt"])),
                 ("true change to receipt", _words(latency["change_to_receipt"])),

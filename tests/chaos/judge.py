@@ -33,6 +33,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     lost: list[str]
     duplicated: list[str]
     outside: list[str]
+    # True of a twin of theirs, and marked ambiguous: counted, and no fault.
+    mixed: list[str]
     out_of_order: list[str]
     undelivered: list[str]
     wrong_webhooks: list[str]
@@ -73,6 +75,7 @@ def judge(
         lost=report.missing,
         duplicated=report.doubled,
         outside=report.outside,
+        mixed=report.mixed,
         out_of_order=_out_of_order(told),
         undelivered=undelivered,
         wrong_webhooks=wrong,

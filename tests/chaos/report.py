@@ -74,6 +74,7 @@ def result_of(options: Options, outcome: Outcome, took: float) -> dict[str, Any]
             "lost": len(verdict.lost),
             "duplicated": len(verdict.duplicated),
             "bounds_violated": len(verdict.outside),
+            "twins_mixed": len(verdict.mixed),
             "out_of_order": len(verdict.out_of_order),
             "webhooks": verdict.webhooks,
             "webhooks_repeated": verdict.repeated_webhooks,

@@ -184,3 +184,34 @@ def test_nothing_at_all_is_right() -> None:
     report = audit([], [])
     assert clean(report)
     assert report.calls == 0
+
+
+def mixed_twins(*, ambiguous: bool, off: int = 0) -> Report:
+    """Two calls of the same numbers, and two lives whose ends were told of the other one."""
+    ledger = [record("1", 0, None, 4_000), record("2", 5_000, None, 20_000)]
+    told = [
+        event("A", "call.started", 0),
+        event("A", "call.ended", 20_000 + off),
+        event("B", "call.started", 5_000),
+        event("B", "call.ended", 4_000),
+    ]
+    for one in told:
+        one.event["data"]["ambiguous"] = ambiguous and one.event["type"] == "call.ended"
+    return audit(ledger, told)
+
+
+def test_what_is_told_of_a_twin_and_marked_ambiguous_is_mixed() -> None:
+    report = mixed_twins(ambiguous=True)
+    assert clean(report)
+    assert len(report.mixed) == 2
+
+
+def test_what_is_told_of_a_twin_and_not_marked_is_outside() -> None:
+    report = mixed_twins(ambiguous=False)
+    assert report.mixed == []
+    assert len(report.outside) == 2
+
+
+def test_what_is_marked_ambiguous_and_true_of_no_twin_is_outside() -> None:
+    report = mixed_twins(ambiguous=True, off=3_000)
+    assert report.outside != []
