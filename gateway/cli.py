@@ -20,7 +20,7 @@ import uvloop
 from aiokafka.errors import KafkaError
 
 from gateway import config as configuration
-from gateway.cli_accounts import account_commands
+from gateway.cli_accounts import CONFIG_OPTION, account_commands
 from gateway.cli_listen import listen
 from gateway.config import Config, ConfigError
 from gateway.runtime import logs
@@ -128,14 +128,7 @@ def commands() -> None:
 
 
 @commands.command()
-@click.option(
-    "--config",
-    envvar="RINGCLOUD_GATEWAY_CONFIG",
-    default="gateway.toml",
-    show_default=True,
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="For the brokers and the topics' prefix.",
-)
+@CONFIG_OPTION
 @click.option("--account", type=int, required=True)
 @click.option("--user", required=True, help="Is rung first; needs a connected phone.")
 @click.option("--num", required=True, help="Is dialled once the user has answered.")

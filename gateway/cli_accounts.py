@@ -16,19 +16,22 @@ from gateway.contract.faults import fault
 
 T = TypeVar("T")
 
+# Of commands that write to Kafka.
+CONFIG_OPTION = click.option(
+    "--config",
+    envvar="RINGCLOUD_GATEWAY_CONFIG",
+    default="gateway.toml",
+    show_default=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="For the brokers and the topics' prefix.",
+)
+
 
 def account_commands(load: Callable[[Path], Config]) -> click.Group:
     """The group of commands; `load` reads a configuration, which tells the brokers and the topics' prefix."""
 
     @click.group()
-    @click.option(
-        "--config",
-        envvar="RINGCLOUD_GATEWAY_CONFIG",
-        default="gateway.toml",
-        show_default=True,
-        type=click.Path(dir_okay=False, path_type=Path),
-        help="For the brokers and the topics' prefix.",
-    )
+    @CONFIG_OPTION
     @click.pass_context
     def accounts(context: click.Context, config: Path) -> None:
         """Declare accounts at run time: every gateway takes them up, or lets them go, within a second."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from typing import Any
 
 import structlog
@@ -105,12 +104,3 @@ class Outbox:
             KafkaError: It can never be written.
         """
         await (await self.enqueue(topic, key, value))
-
-    async def send_all(self, records: Sequence[tuple[str, bytes | None, bytes]]) -> None:
-        """Write records (topic, key, value); returns when all are written.
-
-        Raises:
-            KafkaError: One of them can never be written.
-        """
-        for written in [await self.enqueue(topic, key, value) for topic, key, value in records]:
-            await written

@@ -74,7 +74,7 @@ class Shard:
         while True:
             pause = _RESTART_SECONDS
             try:
-                await _to_its_end(self._once())
+                await _apart(self._once())
             except* (NotCommitted, KafkaError, OSError, TimeoutError) as group:
                 errors = _leaves(group)
                 if any(isinstance(error.__cause__ or error, ProducerFenced) for error in errors):
@@ -129,7 +129,7 @@ class Shard:
             self._accepted()
 
 
-async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
+async def _apart(work: Coroutine[Any, Any, None]) -> None:
     """Await `work` in a task of its own: whoever is cancelled meanwhile cancels it, waits for its end, and then is.
 
     A task group that falls just as its task is cancelled raises its errors and drops the cancellation. Who wakes up
