@@ -92,6 +92,13 @@ class FanOut:
         self._clock = clock
         self._pending: asyncio.Queue[tuple[Any, Any, list[asyncio.Future[Any]]]] = asyncio.Queue(_IN_FLIGHT)
 
+    def declare(self, endpoint: str, as_: Endpoint | None) -> None:
+        """Make deliveries for an endpoint as it is from now on; None: for it no more."""
+        if as_ is None:
+            self._endpoints.remove(endpoint)
+        else:
+            self._endpoints.put(as_)
+
     async def agent(self, stream: Any) -> None:
         """Work on Faust's stream of records for as long as there are any; goes on with `settle` beside it."""
         manual = stream.noack()

@@ -35,22 +35,47 @@ class EndpointIndex:
     accounts and numbers that it names.
     """
 
-    def __init__(self, endpoints: Iterable[Endpoint]) -> None:
-        """Take the endpoints; `matching` gives them in this order."""
-        self._candidates: list[_Candidate] = []
-        # Candidates by their place in that list. The account is None for endpoints of all accounts.
+    def __init__(self, endpoints: Iterable[Endpoint] = ()) -> None:
+        """Take the endpoints; `matching` gives them in this order, and those that are put later after them."""
+        # By place; places are given out once, and an endpoint keeps its own when it changes.
+        self._candidates: dict[int, _Candidate] = {}
+        self._place_of: dict[str, int] = {}
+        self._next = 0
+        # The account is None for endpoints of all accounts.
         self._by_number: dict[tuple[str, int | None], _ByNumber] = {}
-        for at, endpoint in enumerate(endpoints):
-            self._candidates.append(
-                _Candidate(
-                    endpoint,
-                    frozenset(endpoint.directions),
-                    frozenset(endpoint.dispositions),
-                    Filter(endpoint.filter) if endpoint.filter else None,
-                )
-            )
-            for asked in _asked(endpoint):
-                self._by_number.setdefault(asked, _ByNumber()).add(at, endpoint.numbers)
+        for endpoint in endpoints:
+            self.put(endpoint)
+
+    def put(self, endpoint: Endpoint) -> None:
+        """Take an endpoint in, in place of the one of its id if there is one."""
+        at = self._place_of.get(endpoint.id)
+        if at is None:
+            at = self._place_of[endpoint.id] = self._next
+            self._next += 1
+        else:
+            self._take_out(at)
+        self._candidates[at] = _Candidate(
+            endpoint,
+            frozenset(endpoint.directions),
+            frozenset(endpoint.dispositions),
+            Filter(endpoint.filter) if endpoint.filter else None,
+        )
+        for asked in _asked(endpoint):
+            self._by_number.setdefault(asked, _ByNumber()).add(at, endpoint.numbers)
+
+    def remove(self, endpoint_id: str) -> None:
+        """Forget an endpoint, if it is there."""
+        at = self._place_of.pop(endpoint_id, None)
+        if at is not None:
+            self._take_out(at)
+
+    def _take_out(self, at: int) -> None:
+        endpoint = self._candidates.pop(at).endpoint
+        for asked in _asked(endpoint):
+            places = self._by_number[asked]
+            places.remove(at, endpoint.numbers)
+            if places.empty:
+                del self._by_number[asked]
 
     def matching(self, event: CallEvent) -> list[Endpoint]:
         """The endpoints that `event` goes to."""
@@ -97,6 +122,10 @@ class _ByNumber:
         # By length, and then by the beginning itself.
         self._beginning: dict[int, dict[str, dict[int, None]]] = {}
 
+    @property
+    def empty(self) -> bool:
+        return not (self._any or self._whole or self._beginning)
+
     def add(self, at: int, numbers: tuple[str, ...]) -> None:
         if not numbers:
             self._any[at] = None
@@ -106,9 +135,26 @@ class _ByNumber:
             else:
                 self._whole.setdefault(number, {})[at] = None
 
+    def remove(self, at: int, numbers: tuple[str, ...]) -> None:
+        self._any.pop(at, None)
+        for number in set(numbers):
+            if number.endswith("*"):
+                places = self._beginning[len(number) - 1]
+                _drop(places, number[:-1], at)
+                if not places:
+                    del self._beginning[len(number) - 1]
+            else:
+                _drop(self._whole, number, at)
+
     def find(self, number: str, found: set[int]) -> None:
         """Add the places of those that want `number` to `found`."""
         found.update(self._any)
         found.update(self._whole.get(number, ()))
         for length, places in self._beginning.items():
             found.update(places.get(number[:length], ()))
+
+
+def _drop(places: dict[str, dict[int, None]], number: str, at: int) -> None:
+    del places[number][at]
+    if not places[number]:
+        del places[number]

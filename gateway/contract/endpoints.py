@@ -11,6 +11,7 @@ from gateway.contract.events import CallEventType, Direction
 from gateway.contract.filters import Expression, Filter, FilterError
 from gateway.contract.reach import FileRef, Headers
 from gateway.contract.secrets import SigningSecrets
+from gateway.contract.times import UtcTime
 
 EndpointId = Annotated[
     str,
@@ -96,3 +97,27 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
                 raise ValueError(f"`filter`: {error}") from None
         if any(later < earlier for earlier, later in itertools.pairwise(self.retries)):
             raise ValueError("`retries`: each delay must be as long as the one before or longer")
+
+
+# asked: by hand. gone: it answered 410. failing: every attempt failed for days.
+StatusReason = Literal["asked", "gone", "failing"]
+
+
+class EndpointStatus(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How an endpoint stands, beside its declaration: whether it is delivered to, and since when all attempts fail."""
+
+    state: Annotated[
+        Literal["active", "paused", "disabled"],
+        msgspec.Meta(
+            description="active: delivered to; paused: its deliveries wait; disabled: they become dead letters, from "
+            "which they can be replayed"
+        ),
+    ]
+    since: Annotated[UtcTime, msgspec.Meta(description="When it came into this state")]
+    reason: Annotated[
+        StatusReason | None, msgspec.Meta(description="Of paused and disabled: asked (by hand), gone (410) or failing")
+    ] = None
+    failing_since: Annotated[
+        UtcTime | None,
+        msgspec.Meta(description="Of the first of the failures without a success since; null: it is well"),
+    ] = None

@@ -62,6 +62,7 @@ class Topics:
         self.command_results = topic("command-results", "account", "what became of each request", "shards", 7)
         self.accounts = topic("accounts", "account", "accounts declared at run time", "shards", None)
         self.gateway = topic("gateway", "account", "gaps, degraded and recovered accounts", "shards", 30)
+        self.endpoints = topic("webhook-endpoints", "endpoint", "endpoints declared at run time", "partitions", None)
         self.deliveries = topic("webhook-deliveries", "endpoint", "what to deliver", "partitions", 7)
         self.retries: dict[int, Topic] = {
             delay: topic(f"webhook-retries-{delay}s", "endpoint", f"deliveries due {delay} s later", "partitions", 7)
@@ -79,6 +80,7 @@ class Topics:
             self.command_results,
             self.accounts,
             self.gateway,
+            self.endpoints,
             self.deliveries,
             *self.retries.values(),
             self.attempts,

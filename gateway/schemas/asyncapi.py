@@ -11,6 +11,7 @@ import msgspec
 from gateway.config import AccountConfig
 from gateway.contract.commands import Command, CommandResult
 from gateway.contract.deliveries import Attempt, DeadLetter, Delivery
+from gateway.contract.endpoints import Endpoint
 from gateway.contract.events import CALL_EVENT_TYPES, CallData, CallEvent
 from gateway.contract.notices import Notice
 from gateway.contract.thin import ThinEvent
@@ -113,6 +114,13 @@ def _channels(topics: Topics) -> dict[str, _Channel]:
             channel=_topic(topics.accounts),
             messages=_one(topics.accounts, "account", AccountConfig, examples.accounts()),
         ),
+        "webhookEndpoints": _Channel(
+            operation="declareWebhookEndpoint",
+            action="send",
+            summary="Have events sent somewhere, or change which or how; the same key with a null value withdraws it",
+            channel=_topic(topics.endpoints),
+            messages=_one(topics.endpoints, "webhook.endpoint", Endpoint, examples.endpoints()),
+        ),
         "webhook": _Channel(
             operation="receiveWebhook",
             action="receive",
@@ -153,7 +161,7 @@ def _channels(topics: Topics) -> dict[str, _Channel]:
 
 def _schemas() -> dict[str, Schema]:
     written = [CallEvent, ThinEvent, Notice, CommandResult, Delivery, Attempt, DeadLetter]
-    _, read = components([Command, AccountConfig], _COMPONENTS, written=False)
+    _, read = components([Command, AccountConfig, Endpoint], _COMPONENTS, written=False)
     return read | components(written, _COMPONENTS, written=True)[1]
 
 

@@ -12,6 +12,7 @@ import msgspec
 from gateway.config import AccountConfig, KeyConfig
 from gateway.contract.commands import CommandResult, Originate
 from gateway.contract.deliveries import Attempt, DeadLetter, Delivery, delivery_id
+from gateway.contract.endpoints import Endpoint
 from gateway.contract.events import CallEvent, Header, encode_data, headers_of
 from gateway.contract.notices import Notice, encode_notice, headers_of_notice
 from gateway.contract.thin import thin
@@ -74,6 +75,20 @@ def accounts() -> Sequence[Example]:
         for name in ("FIRST", "SECOND")
     )
     return [payload("Polled with two keys in turn", AccountConfig(id=stories.ACCOUNT, keys=keys))]
+
+
+def endpoints() -> Sequence[Example]:
+    """An endpoint that wants some events, without numbers in them."""
+    endpoint = Endpoint(
+        id=_ENDPOINT,
+        url="https://crm.example.com/hooks/ringcloud",
+        secrets=("env:CRM_WEBHOOK_SECRET",),
+        events=("call.ended",),
+        numbers=("7495*",),
+        filter="data.duration > `60`",
+        body="thin",
+    )
+    return [payload("Ids of what took longer than a minute", endpoint)]
 
 
 def deliveries() -> Sequence[Example]:

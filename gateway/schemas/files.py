@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from gateway.config import AccountConfig
-from gateway.contract import commands, deliveries, events, notices, thin
+from gateway.contract import commands, deliveries, endpoints, events, notices, thin
 from gateway.schemas.asyncapi import asyncapi
 from gateway.schemas.structs import Schema, document
 
@@ -30,6 +30,11 @@ _SCHEMAS: dict[str, tuple[Any, str, bool]] = {
         True,
     ),
     "account": (AccountConfig, "The value of a record on the accounts topic; null withdraws the account", False),
+    "endpoint": (
+        endpoints.Endpoint,
+        "The value of a record on the endpoints topic; null withdraws the endpoint",
+        False,
+    ),
     "command": (commands.Command, "The value of a record on the commands topic", False),
     "command-result": (commands.CommandResult, "The value of a record on the command results topic", True),
     "delivery": (deliveries.Delivery, "The value of a record on the webhook deliveries and retries topics", True),

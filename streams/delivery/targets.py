@@ -70,7 +70,7 @@ def targets_of(
 
 
 def _target(endpoint: Endpoint, signer: Signer, secrets: Sequence[str], prefix: str, *, allow_http: bool) -> Target:
-    # An endpoint made in code has not passed the configuration's check.
+    # Endpoints that were declared at run time have not passed the configuration's check.
     if found := reach_fault(endpoint, allow_http=allow_http):
         raise ConfigError(f"endpoint {endpoint.id}", f"{prefix}{found[0]}", found[1])
     try:

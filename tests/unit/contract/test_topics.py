@@ -18,6 +18,7 @@ TABLE = {
     "ringcloud.command-results.v1": ("account", 7),
     "ringcloud.accounts.v1": ("account", None),
     "ringcloud.gateway.v1": ("account", 30),
+    "ringcloud.webhook-endpoints.v1": ("endpoint", None),
     "ringcloud.webhook-deliveries.v1": ("endpoint", 7),
     **{f"ringcloud.webhook-retries-{delay}s.v1": ("endpoint", 7) for delay in RETRIES},
     "ringcloud.webhook-attempts.v1": ("endpoint", 7),

@@ -70,9 +70,9 @@ def test_a_compacted_channel_says_so() -> None:
     }
 
 
-def test_an_application_sends_commands_and_accounts_and_receives_all_else() -> None:
+def test_an_application_sends_commands_accounts_and_endpoints_and_receives_all_else() -> None:
     sends = [name for name, operation in DOCUMENT["operations"].items() if operation["action"] == "send"]
-    assert sends == ["sendCommand", "declareAccount"]
+    assert sends == ["sendCommand", "declareAccount", "declareWebhookEndpoint"]
     assert {
         operation["channel"]["$ref"].removeprefix("#/channels/") for operation in DOCUMENT["operations"].values()
     } == (set(DOCUMENT["channels"]))

@@ -52,7 +52,7 @@ def some(*values: Any) -> st.SearchStrategy[tuple[Any, ...]]:
 
 endpoint_of = st.builds(
     Endpoint,
-    id=st.just("e"),
+    id=st.sampled_from("abcd"),
     url=st.just("https://example.com/"),
     secrets=st.just(("env:S",)),
     events=some(*CALL_EVENT_TYPES),
@@ -96,6 +96,28 @@ def wanted(endpoint: Endpoint, event: CallEvent) -> bool:
 def test_the_index_finds_what_a_scan_finds(endpoints: list[Endpoint], event: CallEvent) -> None:
     found = EndpointIndex(endpoints).matching(event)
     assert [one.id for one in found] == [one.id for one in endpoints if wanted(one, event)]
+
+
+@given(
+    changes=st.lists(st.tuples(endpoint_of, st.booleans()), max_size=12),
+    event=events,
+)
+def test_endpoints_come_change_and_go(changes: list[tuple[Endpoint, bool]], event: CallEvent) -> None:
+    index = EndpointIndex()
+    there: dict[str, Endpoint] = {}
+    for one, stays in changes:
+        if stays:
+            index.put(one)
+            there[one.id] = one
+        else:
+            index.remove(one.id)
+            there.pop(one.id, None)
+        assert index.matching(event) == [found for found in there.values() if wanted(found, event)]
+    for name in list(there):
+        index.remove(name)
+    # What grows with endpoints shrinks with them.
+    assert not index._by_number
+    assert not index._candidates
 
 
 def endpoint(name: str = "e", **filters: Any) -> Endpoint:
