@@ -121,7 +121,8 @@ async def _stop_consumer(consumer: AIOKafkaConsumer) -> None:
         async with asyncio.timeout(_STOP_SECONDS):
             await consumer.stop()
     except TimeoutError:
-        # aiokafka itself would go on asking for the group's coordinator until there is one.
+        # Its group misses it after the session timeout. aiokafka itself would go on asking for the coordinator.
+        _log.warning("a consumer did not leave in time", client=consumer._client._client_id)  # noqa: SLF001
         await consumer._client.close()  # noqa: SLF001 - stop() does nothing when called again
 
 

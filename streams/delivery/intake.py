@@ -12,14 +12,13 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.errors import KafkaError
 
-from gateway.runtime.kafka import METADATA_AGE_MS
+from gateway.runtime.kafka import METADATA_AGE_MS, stop_consumer
 from streams.delivery.offsets import OffsetTracker
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 COMMIT_INTERVAL = 1.0  # seconds; what a crash makes be delivered twice
 _COMMIT_TIMEOUT = 5.0  # seconds; aiokafka would try for as long as the brokers are away
-_LEAVE = 3.0  # seconds; a member that does not leave is missed after the session timeout
 _POLL_MS = 500  # only how soon a stop is seen: records end the wait
 
 
@@ -146,7 +145,7 @@ class Intake:
         try:
             await consumer.start()
         except BaseException:
-            await consumer.stop()
+            await stop_consumer(consumer)
             raise
         self._consumer = consumer
 
@@ -186,11 +185,7 @@ class Intake:
                 await self._give_up(consumer, list(self._partitions))
         finally:
             self._partitions.clear()
-            try:
-                async with asyncio.timeout(_LEAVE):
-                    await consumer.stop()
-            except TimeoutError:
-                _log.warning("the group was not left in order", group=self._group)
+            await stop_consumer(consumer)
 
     def finished(self, entry: Entry) -> None:
         """The entry is done: begin what waited for its place in the window."""
