@@ -19,6 +19,7 @@ from gateway.contract.times import Ms
 # How long an ended call is remembered beside its fingerprint, so that an active list that is behind the completed one
 # (another node, a cache, answers that overtook each other) does not start it again.
 _LINGER: Ms = 120_000
+_ENDED = 2
 # A provisional end may be corrected for as long as RingCloud lists completed calls.
 _LINGER_ABSENT: Ms = 7 * 24 * HOUR
 
@@ -29,7 +30,7 @@ def active_rows(draft: Draft, rows: ActiveRows, window: Window) -> None:
     for numbers, group in rest.items():
         starts = [_start_of(row, window) for row in group]
         calls = sorted(draft.known(numbers), key=_rank)
-        paired = _paired(group, starts, calls, draft.rules)
+        paired = _paired(group, starts, calls, draft.rules, window)
         call_of = list(paired.call_of)
         strained = [c is not None and gap(starts[r], calls[c].start) > 0 for r, c in enumerate(call_of)]
         calls = blurred(calls, paired.call_ambiguous, paired.call_island)
@@ -49,7 +50,7 @@ def active_rows(draft: Draft, rows: ActiveRows, window: Window) -> None:
             elif gap(starts[r], calls[c].start) > -ROUNDING:
                 calls[c] = msgspec.structs.replace(calls[c], start=span(calls[c].start, starts[r]))
         # What an ended call would take is left over too: a row that is behind is less likely than one that goes on.
-        fresh = [c if c is not None and calls[c].ended is None else None for c in call_of]
+        fresh = [c if c is not None and _place(calls[c], window) < _ENDED else None for c in call_of]
         for r, c in mistaken(fresh, len(calls), _listed(draft.rules, group, starts, calls, call_of, last)):
             call_of[r], calls[c] = c, _since(confused(calls[c], starts[r]), _seen_at(calls[c], last))
         draft.put_changed(calls)
@@ -110,11 +111,11 @@ def _as_before(draft: Draft, rows: ActiveRows, window: Window) -> tuple[set[str]
     return seen, rest
 
 
-def _paired(rows: list[ActiveRow], starts: list[Window], calls: list[Call], rules: Rules) -> Matching:
+def _paired(rows: list[ActiveRow], starts: list[Window], calls: list[Call], rules: Rules, window: Window) -> Matching:
     """Rows over calls: a row that rings is of no call that was answered while live, and one that was answered is of a
     call that was, if there is one. So no more calls are told answered than were, whichever of them it is told of."""
     row_kinds = kinds(zip(starts, (_status(row, rules) for row in rows), strict=True))
-    call_kinds = kinds((_rank(call), call.start, call.answered, call.ringing, call.gone) for call in calls)
+    call_kinds = kinds((_place(call, window), call.start, call.answered, call.ringing, call.gone) for call in calls)
     shown = [(starts[r], _status(rows[r], rules)) for r in row_kinds.first()]
     known = [calls[c] for c in call_kinds.first()]
     near: dict[tuple[int, int], Ms] = {}
@@ -122,9 +123,10 @@ def _paired(rows: list[ActiveRow], starts: list[Window], calls: list[Call], rule
         (start, status), call = shown[r], known[c]
         if status == "ringing" and call.answered and call.ended is None:
             continue
-        contradicts = call.answered if status == "ringing" else status == "answered" and not call.answered
-        near[r, c] = distance(cut_off(start), cut_off(call.start)) + (UNLIKELY if contradicts else 0)
-    return match(row_kinds, call_kinds, near, [_rank(call) for call in known])
+        # That a call was answered since is no wonder: what counts is that answered rows go to answered calls.
+        likely = 0 if status == "answered" and call.answered else 2 if status == "ringing" and call.answered else 1
+        near[r, c] = distance(cut_off(start), cut_off(call.start)) + likely * UNLIKELY
+    return match(row_kinds, call_kinds, near, [_place(call, window) for call in known])
 
 
 def _status(row: ActiveRow, rules: Rules) -> str:
@@ -162,7 +164,13 @@ def _listed(
 
 def _rank(call: Call) -> int:
     """Calls in the list when it was last read take its rows first, then those that had left it, then ended ones."""
-    return 2 if call.ended is not None else int(call.gone is not None)
+    return _ENDED if call.ended is not None else int(call.gone is not None)
+
+
+def _place(call: Call, window: Window) -> int:
+    """Its rank; but a call that, as its row has it, ended after this list was made is rightly in it."""
+    late = call.ended == "complete" and window.sent + window.received < 2 * call.time
+    return 0 if late else _rank(call)
 
 
 def _mixed(calls: list[Call], paired: Matching, last: Window | None) -> list[Call]:

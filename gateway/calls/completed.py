@@ -10,6 +10,7 @@ import msgspec
 
 from gateway.calls.draft import Draft
 from gateway.calls.ending import ANSWERED, Ending, endings
+from gateway.calls.fit import span
 from gateway.calls.instants import lives_of, merged
 from gateway.calls.memory import HOUR, Done, Slices, fingerprint, holds, key_of, says, slice_of
 from gateway.calls.snapshots import CompletedRow, CompletedRows, Window
@@ -171,9 +172,7 @@ def _complete(draft: Draft, rows: list[CompletedRow], mark: Mark, window: Window
 
 
 def _begin(draft: Draft, one: Ending) -> Call:
-    row, start, end = one.row, one.life.start, one.life.end
-    high = min(start.bounds.received, end.bounds.received)
-    bounds = Window(min(start.bounds.sent, high), high)
+    row, start, bounds = one.row, one.life.start, one.life.start.bounds
     call = Call(
         id=draft.new_id("complete", row.src, row.dst),
         src=row.src,
@@ -203,13 +202,22 @@ def _end(draft: Draft, call: Call, one: Ending, window: Window) -> None:
         )
     else:
         if row.disposition == ANSWERED and not call.answered:
-            answer = Window(min(call.start.sent, end.bounds.received), end.bounds.received)
-            call = draft.answer(call, answer, Evidence.COMPLETE, direction=_direction(row))
+            call = _answer(draft, call, one, window)
         call = draft.emit("call.ended", call, end.bounds, end.guess, Evidence.COMPLETE, **_facts(row, call))
     gone = None if one.proven else call.gone
-    call = msgspec.structs.replace(call, ended="complete", ended_seen=window.received, gone=gone)
+    # If the row is another call's, that one began when the row says.
+    start = call.start if gone is None else span(call.start, one.life.start.bounds)
+    call = msgspec.structs.replace(call, start=start, ended="complete", ended_seen=window.received, gone=gone)
     draft.put(call)
     _remember(draft, row, call)
+
+
+def _answer(draft: Draft, call: Call, one: Ending, window: Window) -> Call:
+    """Its answer came before the row's end; that of a call which it can't be told apart from, before now."""
+    high = one.life.end.bounds.received
+    low = min(call.start.sent, high)
+    bounds = Window(low, window.received if call.ambiguous else high)
+    return draft.answer(call, bounds, Evidence.COMPLETE, guess=(low + high) // 2, direction=_direction(one.row))
 
 
 def _remember(draft: Draft, row: CompletedRow, call: Call) -> None:

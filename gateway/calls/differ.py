@@ -90,7 +90,10 @@ def read_completed(
         assert call.gone is not None  # noqa: S101 - what makes it one of the gone
         if call.id not in draft.awaited and window.sent >= call.gone.received + _patience(call, mark, rules):
             middle = (call.gone.sent + call.gone.received) // 2
-            ended = draft.emit("call.ended", call, call.left or call.gone, middle, Evidence.ABSENCE)
+            left = call.left or call.gone
+            # One that it can't be told apart from may have left since.
+            bounds = Window(left.sent, window.received) if call.ambiguous else left
+            ended = draft.emit("call.ended", call, bounds, middle, Evidence.ABSENCE)
             draft.put(msgspec.structs.replace(ended, ended="absence", ended_seen=window.received))
             if call.unlisted:
                 mark = msgspec.structs.replace(mark, doubted=window.received)

@@ -180,10 +180,11 @@ class Draft:
         )
         return msgspec.structs.replace(call, sequence=sequence, time=max(time, call.time))
 
-    def answer(self, call: Call, bounds: Window, evidence: Evidence, **facts: Any) -> Call:
-        """Add the call's `call.answered`, within `bounds`; the middle is the best estimate."""
+    def answer(self, call: Call, bounds: Window, evidence: Evidence, *, guess: Ms | None = None, **facts: Any) -> Call:
+        """Add the call's `call.answered`, within `bounds`; without a guess the middle is the best estimate."""
         call = msgspec.structs.replace(call, answered=True, ringing=False)
-        return self.emit("call.answered", call, bounds, (bounds.sent + bounds.received) // 2, evidence, **facts)
+        guess = (bounds.sent + bounds.received) // 2 if guess is None else guess
+        return self.emit("call.answered", call, bounds, guess, evidence, **facts)
 
     def finish(self, mark: Mark) -> Diff:
         """The diff, with `mark` as the new watermark."""

@@ -79,10 +79,14 @@ class _Fit:
                 call_of[r] = c
             else:
                 waits[r] = kept[c] = True
+        for r, c in self._taken_for_another(call_of, waits):
+            waits[r] = kept[c] = True
         for r, c in self._mistaken(call_of, waits, kept):
             call_of[r], calls[c] = c, confused(calls[c], self._life(r, c).start.bounds)
         self.draft.put_changed(calls)
-        lives = [merged(self.lives[r]) if index is None else self._life(r, index) for r, index in enumerate(call_of)]
+        lives = [
+            _begun(merged(self.lives[r])) if index is None else self._life(r, index) for r, index in enumerate(call_of)
+        ]
         lives = self._blurred(lives, paired, waits)
         confusable = [index is None and not waits[r] and self._confusable(r, lives) for r, index in enumerate(call_of)]
         found = []
@@ -186,8 +190,10 @@ class _Fit:
         too, and the row's may have begun when that one did."""
         found = False
         for call in self.draft.known((self.rows[r].src, self.rows[r].dst)):
-            if (call.ended == "complete" and call.gone is not None and self._meets(r, call, call.gone)) or (
-                call.since and self._meets(r, call, Window(call.since, self.now.received))
+            if (
+                (call.ended == "complete" and call.gone is not None and self._meets(r, call, call.gone))
+                or (call.since and self._meets(r, call, Window(call.since, self.now.received)))
+                or (call.haunted and self._meets(r, call, Window(call.start.sent, self.now.received)))
             ):
                 self.draft.put(msgspec.structs.replace(call, ambiguous=True))
             else:
@@ -264,6 +270,24 @@ class _Fit:
                 calls.remove(c)
                 yield r, c
 
+    def _taken_for_another(self, call_of: list[int | None], waits: list[bool]) -> list[tuple[int, int]]:
+        """The pairs left over of a call that seems to go on, where what the last list showed may have been another that
+        has ended since: a list asked for after that other's end was seen will tell."""
+        ends = [call.ended_seen for call in self.draft.known((self.rows[0].src, self.rows[0].dst)) if call.ended]
+        if self.last is not None and self.last.sent >= max(ends, default=0):
+            return []
+
+        def far(r: int, c: int) -> Ms | None:
+            call = self.calls[c]
+            if waits[r] or self.late[r] or not call.mixed or call.gone is not None or call.ended is not None:
+                return None
+            if call.answered and self.rows[r].disposition != ANSWERED:
+                return None
+            meets = self._meets(r, call, Window(call.mixed, self.now.received))
+            return off(self._life(r, c).start.guess, cut_off(call.start)) if meets else None
+
+        return mistaken(call_of, len(self.calls), far)
+
     def _mistaken(self, call_of: list[int | None], waits: list[bool], kept: list[bool]) -> list[tuple[int, int]]:
         """The rows left over that must be one of the calls left over; not those that wait for the next active list."""
 
@@ -278,6 +302,12 @@ class _Fit:
             return off(life.start.guess, cut_off(call.start)) + (UNLIKELY if contradicts else 0)
 
         return mistaken(call_of, len(self.calls), far)
+
+
+def _begun(life: Life) -> Life:
+    """The life, begun before it ended."""
+    bounds, high = life.start.bounds, min(life.start.bounds.received, life.end.bounds.received)
+    return Life(Estimate(Window(min(bounds.sent, high), high), life.start.guess), life.end)
 
 
 def _rank(call: Call) -> int:
