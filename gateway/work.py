@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from zoneinfo import ZoneInfo
@@ -9,7 +10,10 @@ from zoneinfo import ZoneInfo
 import structlog
 
 from gateway.calls.snapshots import ANSWERED_STATUSES, Rules
+from gateway.commands.accounts import Commanded
 from gateway.commands.executor import Executor
+from gateway.commands.replies import ReplyTopics
+from gateway.commands.sealing import Opener, SealError, Vault
 from gateway.config import AccountConfig, Config, ConfigError, account_of, secret
 from gateway.polling import metrics
 from gateway.polling.poller import Poller
@@ -25,7 +29,7 @@ class Work:
     """Makes the workers of a shard: a poller for each of its accounts, and its commands' executor."""
 
     def __init__(self, config: Config, http: Http) -> None:
-        """Raises ConfigError for a secret that can't be read or a key of another account."""
+        """Raises ConfigError for a secret that can't be read, a key of another account, a private key that is none."""
         self._config = config
         self._http = http
         self._limiter = Limiter(observer=_Observer())
@@ -33,6 +37,11 @@ class Work:
         self._accounts: dict[int, dict[int, AccountConfig]] = defaultdict(dict)
         self._apis: dict[int, Sequence[RingCloud]] = {}
         self._keys: dict[int, Sequence[str]] = {}
+        self._commanded: dict[int, Commanded] = {}
+        self._opener = opener(config)
+        self._replies = ReplyTopics(config.kafka, config.commands.reply_topics)
+        # The other half of the connections is for calls to be made.
+        self._changes_at_once = asyncio.Semaphore(max(1, config.ringcloud.max_connections // 2))
         for at, account in enumerate(config.accounts):
             self._add(account, credentials(account, f"accounts[{at}]."))
 
@@ -48,7 +57,7 @@ class Work:
         if self._accounts[shard].get(account) == as_:
             return
         if as_ is None:
-            del self._accounts[shard][account], self._apis[account], self._keys[account]
+            del self._accounts[shard][account], self._apis[account], self._keys[account], self._commanded[account]
         else:
             self._add(as_, credentials(as_, ""))
         _log.info("account withdrawn" if as_ is None else "account declared", account=account)
@@ -90,7 +99,15 @@ class Work:
 
     def commands(self, shard: Handles) -> Executor:
         """The executor of the shard's commands."""
-        return Executor(shard, self._apis, self._config.kafka.shards)
+        return Executor(
+            shard,
+            self._commanded,
+            self._config.kafka.shards,
+            self._config.ringcloud.timeout,
+            self._opener,
+            self._replies,
+            self._changes_at_once,
+        )
 
     def _add(self, account: AccountConfig, pairs: Sequence[tuple[str, str]]) -> None:
         ringcloud = self._config.ringcloud
@@ -109,6 +126,8 @@ class Work:
             )
             for key, password in pairs
         ]
+        vault = Vault([password for _, password in pairs])
+        self._commanded[account.id] = Commanded(account, self._apis[account.id], vault)
         self._accounts[shard_of(account.id, self._config.kafka.shards)][account.id] = account
         self._assume_used(account.id)
 
@@ -129,6 +148,15 @@ class _Observer:
     def rate_limited(self, method: str, path: str, backoff: float) -> None:
         operation = operation_of(method, path)
         metrics.RATE_LIMITED.labels(method, operation.template if operation else "other").inc()
+
+
+def opener(config: Config) -> Opener:
+    """What opens sealed passwords in commands. Raises ConfigError for a key that can't be read or is none."""
+    private_key = config.commands.private_key
+    try:
+        return Opener(None if private_key is None else secret(private_key, "commands.private_key"))
+    except SealError as error:
+        raise ConfigError("", "commands.private_key", str(error)) from None
 
 
 def credentials(account: AccountConfig, field: str) -> list[tuple[str, str]]:

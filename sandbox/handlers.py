@@ -3,10 +3,11 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
+from sandbox.ledger import UserChange
 from sandbox.numbers import look_up
 from sandbox.params import DAYS, EXTENSION, MAIL, NUM, PASSWORD, USER
 from sandbox.pbx import Pbx, UnknownUserError
@@ -79,7 +80,7 @@ def update_password(pbx: Pbx, ask: Ask) -> bytes:
     """POST /v1/users/<username>/update_password: params `password`."""
     with _known_user():
         pbx.user(ask.account, ask.args[0]).password = PASSWORD.read(ask.params)
-    return _DONE
+    return _changed(pbx, ask, "password", "")
 
 
 def update_extension_number(pbx: Pbx, ask: Ask) -> bytes:
@@ -90,7 +91,7 @@ def update_extension_number(pbx: Pbx, ask: Ask) -> bytes:
             pbx.renumber(ask.account, ask.args[0], num)
         except ValueError as error:
             raise ApiError(400, str(error)) from None
-    return _DONE
+    return _changed(pbx, ask, "num", num)
 
 
 def update_email(pbx: Pbx, ask: Ask) -> bytes:
@@ -98,30 +99,32 @@ def update_email(pbx: Pbx, ask: Ask) -> bytes:
     mail = MAIL.read(ask.params)
     with _known_user():
         pbx.user(ask.account, ask.args[0]).mail = mail
-    return _DONE
+    return _changed(pbx, ask, "mail", mail)
 
 
 def voice_mail_box_on(pbx: Pbx, ask: Ask) -> bytes:
     """POST /v1/users/<username>/voice_mail_box_on."""
     with _known_user():
         pbx.user(ask.account, ask.args[0]).voice_mail_box = "on"
-    return _DONE
+    return _changed(pbx, ask, "voice_mail_box", "on")
 
 
 def voice_mail_box_off(pbx: Pbx, ask: Ask) -> bytes:
     """POST /v1/users/<username>/voice_mail_box_off."""
     with _known_user():
         pbx.user(ask.account, ask.args[0]).voice_mail_box = "off"
-    return _DONE
+    return _changed(pbx, ask, "voice_mail_box", "off")
 
 
 def create_user(pbx: Pbx, ask: Ask) -> bytes:
     """POST /v1/users/create: params `password`, `num` and `mail`; the data is the new user's name."""
     password, num, mail = PASSWORD.read(ask.params), EXTENSION.read(ask.params), MAIL.read(ask.params)
     try:
-        return to_json(pbx.add_user(ask.account, num, password, mail))
+        name = pbx.add_user(ask.account, num, password, mail)
     except ValueError as error:
         raise ApiError(400, str(error)) from None
+    pbx.ledger.changes.append(UserChange(pbx.now(), ask.account, name, "created", num))
+    return to_json(name)
 
 
 def records(pbx: Pbx, ask: Ask) -> bytes:
@@ -166,6 +169,12 @@ def channel(pbx: Pbx, ask: Ask) -> bytes:
             seconds = (pbx.now() - leg.since) // 1000
             return to_json(Channel(leg.name, leg.caller, leg.caller, leg.connected, leg.connected, seconds))
     raise ApiError(404, "no such channel")
+
+
+def _changed(pbx: Pbx, ask: Ask, what: Literal["password", "num", "mail", "voice_mail_box"], value: str) -> bytes:
+    """Write a change of the user that the path names into the ledger."""
+    pbx.ledger.changes.append(UserChange(pbx.now(), ask.account, ask.args[0], what, value))
+    return _DONE
 
 
 @contextmanager

@@ -1,11 +1,15 @@
 """The ledger: what truly happened, to the millisecond, with nothing of the future in it."""
 
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
 from sandbox.calls import Call, Direction, Disposition
+
+_MOST_CHANGES = 1_000_000
 
 
 class OriginatedBy(msgspec.Struct, frozen=True):
@@ -32,11 +36,25 @@ class LedgerRecord(msgspec.Struct, frozen=True):
     originated_by: OriginatedBy | None
 
 
+class UserChange(msgspec.Struct, frozen=True):
+    """One change of a user that was asked for and made; a password's value is left out. `at` is epoch ms."""
+
+    at: int
+    account: int
+    user: str
+    what: Literal["created", "password", "num", "mail", "voice_mail_box"]
+    value: str
+
+
 class Ledger:
-    """Reads the calls of a PBX. `calls` brings the PBX up to date and returns (now, calls in order of start)."""
+    """Reads the calls of a PBX. `calls` brings the PBX up to date and returns (now, calls in order of start).
+
+    `changes` are the changes of users, in their order, as many as are remembered.
+    """
 
     def __init__(self, calls: Callable[[int | None], tuple[int, list[Call]]]) -> None:
         self._calls = calls
+        self.changes: deque[UserChange] = deque(maxlen=_MOST_CHANGES)
 
     def records(self, account: int | None = None) -> list[LedgerRecord]:
         """Every call that has started, of one account or of all, by start; an unknown account has none."""

@@ -9,7 +9,7 @@ import msgspec
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from gateway.config import KafkaConfig
-from gateway.contract.commands import FINAL_STATUSES, Command, CommandResult
+from gateway.contract.commands import Command, CommandResult, is_last
 from gateway.contract.topics import Topics
 from gateway.runtime.kafka import client_settings
 from gateway.runtime.shards import key_of, shard_of
@@ -35,10 +35,10 @@ async def send_and_follow(config: KafkaConfig, command: Command, timeout: float)
         async with asyncio.timeout(timeout):
             async for record in consumer:
                 result = msgspec.json.decode(record.value, type=CommandResult)
-                if result.command_id != command.id:
+                if (result.account, result.command_id) != (command.account, command.id):
                     continue
                 yield result
-                if result.status in FINAL_STATUSES:
+                if is_last(result):
                     return
     finally:
         await consumer.stop()

@@ -3,60 +3,61 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
-import msgspec
 import structlog
 from aiokafka import ConsumerRecord, TopicPartition
 
-from gateway.commands import metrics
-from gateway.commands.intake import Rejected, read
-from gateway.commands.store import KeptCommand, Phase, command_part, encode, load
-from gateway.contract.commands import Command, CommandResult, CommandStatus
-from gateway.contract.times import Ms, utc
-from gateway.ringcloud import (
-    DeadlineExceeded,
-    Flight,
-    Priority,
-    RateLimited,
-    RingCloud,
-    RingCloudError,
-    TransportError,
-)
+from gateway.commands.accounts import Commanded
+from gateway.commands.book import Book, CommandKey, now_ms
+from gateway.commands.execution import DELAY_SECONDS, STALE_SECONDS, Means, execute
+from gateway.commands.intake import Rejected, read_record, rejection
+from gateway.commands.lanes import LaneKey, Lanes
+from gateway.commands.reconcile import Reconciler
+from gateway.commands.replies import ReplyTopics
+from gateway.commands.requests import Request, request_of
+from gateway.commands.rights import check_rights
+from gateway.commands.sealing import Opener, SealError
+from gateway.contract.commands import Command
+from gateway.contract.times import Ms
 from gateway.ringcloud.limits import ORIGINATE
-from gateway.runtime.committer import Committer, Record
-from gateway.runtime.shards import Handles, key_of, shard_of, state_records
+from gateway.runtime.committer import Record
+from gateway.runtime.shards import Handles, key_of, shard_of
 
 _log = structlog.get_logger(__name__)
 
-# The command topic keeps a day, so an id can come again for that long.
-_REMEMBER: Ms = 25 * 3600 * 1000
 _SWEEP_SECONDS = 60.0
-# A wait shorter than this is not worth a result of its own.
-_DELAY_SECONDS = 0.5
-# A connection that could not be made is tried this often; nothing was sent, so nothing is repeated.
-_CONNECT_ATTEMPTS = 5
-_CONNECT_PAUSE = 2.0
+# RingCloud's answer times are not ours: what is sent as its time is over may be taken in a little later.
+_SPARE: Ms = 2_000
 
 
 class Executor:
-    """The commands of one shard. What is accepted lives in the accounts' state, not in the topic's offsets."""
+    """The commands of one shard."""
 
-    def __init__(self, shard: Handles, apis: Mapping[int, Sequence[RingCloud]], shards: int) -> None:
-        """`apis` are the keys of every account that is configured, of this shard or not."""
+    def __init__(
+        self,
+        shard: Handles,
+        accounts: Mapping[int, Commanded],
+        shards: int,
+        timeout: float,
+        opener: Opener,
+        replies: ReplyTopics,
+        at_once: asyncio.Semaphore,
+    ) -> None:
+        """`accounts` are all that are configured, of this shard or not. `timeout` bounds a request to RingCloud, in
+        seconds; `at_once` how many user changes of the process are on the wire.
+        """
         self._shard = shard
-        self._committer: Committer = shard.committer
-        self._apis = apis
+        self._accounts = accounts
         self._shards = shards
+        self._replies = replies
         self._partition = TopicPartition(shard.topics.commands.name, shard.number)
-        self._commands: dict[tuple[int, str], KeptCommand] = {
-            (account, id_): kept for account, parts in shard.kept.items() for id_, kept in load(parts).items()
-        }
-        self._queues: dict[int, asyncio.Queue[Command]] = defaultdict(asyncio.Queue)
-        self._lanes: set[int] = set()
+        self._reach: Ms = int((STALE_SECONDS + timeout) * 1000) + _SPARE
+        self._book = Book(shard, accounts)
+        self._means = Means(self._book, accounts, opener, at_once, self._take)
+        self._started = asyncio.Event()
         self._log = _log.bind(shard=shard.number)
 
     async def accept(self, records: Sequence[ConsumerRecord]) -> None:
@@ -65,217 +66,106 @@ class Executor:
         One transaction holds the results, the accepted commands and the offsets, so each is taken over once. A command
         whose id is known is passed over. Raises NotCommitted.
         """
+        await self._started.wait()
+        await self._lanes.room()
         out: list[Record] = []
-        fresh: list[Command] = []
+        fresh: list[tuple[CommandKey, Command]] = []
+        before: Counter[LaneKey] = Counter()
         for record in records:
             try:
-                command = read(record.value)
-                self._check_account(command)
-            except Rejected as rejection:
-                self._log.warning(
-                    "command rejected", offset=record.offset, field=rejection.field, reason=rejection.message
-                )
-                out.append(self._rejection(rejection))
-                continue
-            home = shard_of(command.account, self._shards)
-            if home != self._shard.number:
-                # Its sender's partitioner is not Kafka's default, or its key is not the account.
-                out.append(Record(self._partition.topic, key_of(command.account), record.value, (), home))
-            elif (command.account, command.id) not in self._commands:
-                kept = KeptCommand("accepted", 0, _now(), msgspec.json.encode(command), record.offset)
-                out += self._step(command, "accepted", kept)
-                fresh.append(command)
-        await self._committer.commit(out, {self._partition: records[-1].offset + 1})
-        for command in fresh:
-            self._queues[command.account].put_nowait(command)
-            self._lane_started(command.account)
+                command = read_record(record)
+                if command.account not in self._accounts:
+                    raise rejection(command, "account", f"account {command.account} is not configured")
+                home = shard_of(command.account, self._shards)
+                if home != self._shard.number:
+                    # Its sender's partitioner is not Kafka's default, or it has no key.
+                    out.append(Record(self._partition.topic, key_of(command.account), record.value, (), home))
+                    continue
+                key = CommandKey(command.account, command.id)
+                if key not in self._book:
+                    await self._check(command)
+                    out += self._admit(key, command, record.offset, before)
+                    fresh.append((key, command))
+            except Rejected as rejected:
+                out += self._reject(record, rejected)
+        await self._shard.committer.commit(out, {self._partition: records[-1].offset + 1})
+        for key, command in fresh:
+            self._queue(key, command)
 
     async def run(self) -> None:
-        """Execute what was accepted, account by account in order, until cancelled. Raises NotCommitted."""
+        """Execute what was accepted, lane by lane in order, until cancelled. Raises NotCommitted."""
         async with asyncio.TaskGroup() as tasks:
-            self._tasks: asyncio.TaskGroup = tasks
-            for (account, _), kept in list(self._commands.items()):
-                if kept.phase != "done":
-                    self._queues[account].put_nowait(msgspec.json.decode(kept.raw, type=Command))
-            for account in list(self._queues):
-                self._lane_started(account)
-            tasks.create_task(self._sweep())
-
-    def _lane_started(self, account: int) -> None:
-        if account not in self._lanes:
-            self._lanes.add(account)
-            self._tasks.create_task(self._lane(account))
-
-    async def _lane(self, account: int) -> None:
-        while True:
-            await self._execute(await self._queues[account].get())
-
-    async def _execute(self, command: Command) -> None:
-        kept = self._commands[command.account, command.id]
-        if kept.phase == "sending":
-            # The process ended between sending and the answer: it may have been executed, so it is never sent again.
-            return await self._finish(
-                command, "outcome_unknown", message="interrupted while the request was on its way"
-            )
-        if command.account not in self._apis:
-            return await self._finish(
-                command, "failed", message=f"account {command.account} is not configured any more"
-            )
-        api = self._apis[command.account][0]
-        done = False
-        while not done:
-            if self._expired(command):
-                return await self._finish(command, "expired")
-            wait = api.estimate(ORIGINATE) - api.now()
-            if wait > _DELAY_SECONDS:
-                await self._commit(command, "delayed", "accepted", until=_now() + int(wait * 1000))
-            done = await self._send(command, api)
-        return None
-
-    async def _send(self, command: Command, api: RingCloud) -> bool:
-        """Send it in its turn and write down what became of it. False where it was refused undone and waits on."""
-
-        async def before_send() -> None:
-            await self._commit(command, None, "sending")
-
-        for attempt in range(1, _CONNECT_ATTEMPTS + 1):
-            flight = Flight()
+            self._lanes: Lanes[CommandKey] = Lanes(tasks, lambda key: execute(self._means, key))
+            self._reconciler = Reconciler(self._means, self._reach, tasks)
             try:
-                await api.originate(
-                    command.user,
-                    command.num,
-                    priority=Priority.COMMAND,
-                    deadline=self._deadline(command, api),
-                    before_send=before_send,
-                    flight=flight,
-                )
-            except DeadlineExceeded:
-                await self._finish(command, "expired")
-            except RateLimited:
-                # Refused before anything was done; the limiter holds the lane back.
-                await self._commit(command, None, "accepted")
-                return False
-            except RingCloudError as error:
-                unsent = isinstance(error, TransportError) and not error.maybe_sent
-                if unsent and attempt < _CONNECT_ATTEMPTS:
-                    await self._commit(command, None, "accepted")
-                    await asyncio.sleep(_CONNECT_PAUSE * attempt)
-                    continue
-                status: CommandStatus = "outcome_unknown" if error.maybe_done else "failed"
-                message = f"not sent: {error.message}" if unsent else error.message
-                await self._finish(command, status, http_status=error.status, message=message)
-            else:
-                await self._finish(command, "succeeded", http_status=200)
-            break
-        return True
+                for key in self._book.unfinished():
+                    await self._resume(key)
+                self._started.set()
+                while True:
+                    await asyncio.sleep(_SWEEP_SECONDS)
+                    await self._book.forget_old()
+            finally:
+                self._lanes.close()
 
-    def _expired(self, command: Command) -> bool:
-        return command.expires_at is not None and command.expires_at <= datetime.now(UTC)
+    async def _resume(self, key: CommandKey) -> None:
+        """Go on with what was accepted by whoever had the shard before."""
+        try:
+            command = self._book.command(key)
+        except SealError as error:
+            await self._means.finish(key, "failed", message=str(error))
+            return
+        if self._book[key].phase == "unknown" and not request_of(command).repeatable:
+            self._take(key)
+        else:
+            self._queue(key, command)
 
-    def _deadline(self, command: Command, api: RingCloud) -> float | None:
-        if command.expires_at is None:
-            return None
-        # Not by milliseconds since the epoch: a time near the calendar's ends has none in UTC.
-        return api.now() + (command.expires_at - datetime.now(UTC)).total_seconds()
+    async def _check(self, command: Command) -> None:
+        await self._replies.check(command)
+        account = self._accounts[command.account].config
+        try:
+            check_rights(command, account, self._book.originated_today(command.account))
+            self._means.password(command)
+        except SealError as error:
+            rejected = rejection(command, "password", str(error))
+            rejected.reply_to = command.reply_to
+            raise rejected from None
+        except Rejected as rejected:
+            rejected.reply_to = command.reply_to
+            raise
 
-    def _check_account(self, command: Command) -> None:
-        if command.account not in self._apis:
-            raise Rejected(
-                f"account {command.account} is not configured",
-                field="account",
-                command_id=command.id,
-                account=command.account,
-                type_=_type_of(command),
-            )
+    def _admit(self, key: CommandKey, command: Command, offset: int, before: Counter[LaneKey]) -> list[Record]:
+        """Accept it. `before` are those of its batch, by their lanes."""
+        out = self._book.admit(command, offset)
+        if command.expires_at is not None and command.expires_at <= datetime.now(UTC):
+            return out
+        request = request_of(command)
+        lane = (key.account, request.lane)
+        seconds = self._seconds_until(key.account, request, self._lanes.ahead(lane) + before[lane])
+        before[lane] += 1
+        if seconds > DELAY_SECONDS:
+            out += self._book.delay(key, now_ms() + int(seconds * 1000))
+        return out
 
-    async def _finish(
-        self, command: Command, status: CommandStatus, *, http_status: int | None = None, message: str | None = None
-    ) -> None:
-        await self._commit(command, status, "done", http_status=http_status, message=message)
-        self._log.info("command done", command=command.id, account=command.account, status=status)
+    def _seconds_until(self, account: int, request: Request, before: int) -> float:
+        """When a request is expected to be sent behind `before` others of its lane, if all take their turns at once."""
+        apis = self._accounts[account].apis
+        rounds, behind = divmod(before, len(apis))
+        # With so many before it on each key, the key whose turn comes then.
+        waits = sorted(api.estimate(request.operation, *request.names) - api.now() for api in apis)
+        return waits[behind] + rounds * request.operation.interval
 
-    async def _commit(
-        self,
-        command: Command,
-        status: CommandStatus | None,
-        phase: Phase,
-        *,
-        until: Ms | None = None,
-        http_status: int | None = None,
-        message: str | None = None,
-    ) -> None:
-        """Write the command's next phase, and a result with it where `status` is given."""
-        before = self._commands[command.account, command.id]
-        raw = b"" if phase == "done" else before.raw
-        kept = msgspec.structs.replace(before, phase=phase, at=_now(), raw=raw)
-        await self._committer.commit(
-            self._step(command, status, kept, until=until, http_status=http_status, message=message)
-        )
+    def _reject(self, record: ConsumerRecord, rejected: Rejected) -> list[Record]:
+        if rejected.command_id and rejected.account and CommandKey(rejected.account, rejected.command_id) in self._book:
+            # Told of already, as what it was when it came first.
+            return []
+        self._log.warning("command rejected", offset=record.offset, field=rejected.field, reason=rejected.message)
+        return self._book.reject(record, rejected)
 
-    def _step(
-        self,
-        command: Command,
-        status: CommandStatus | None,
-        kept: KeptCommand,
-        *,
-        until: Ms | None = None,
-        http_status: int | None = None,
-        message: str | None = None,
-    ) -> list[Record]:
-        records: list[Record] = []
-        if status is not None:
-            kept = msgspec.structs.replace(kept, sequence=kept.sequence + 1)
-            result = CommandResult(
-                command_id=command.id,
-                account=command.account,
-                type=_type_of(command),
-                sequence=kept.sequence,
-                status=status,
-                at=utc(_now()),
-                until=None if until is None else utc(until),
-                http_status=http_status,
-                message=message,
-            )
-            records.append(self._result(result))
-        self._commands[command.account, command.id] = kept
-        return records + state_records(self._shard, command.account, {command_part(command.id): encode(kept)})
+    def _queue(self, key: CommandKey, command: Command) -> None:
+        account, request = self._accounts.get(key.account), request_of(command)
+        # Calls go out by all keys at once. Changes of one thing keep their order, whichever key they go by.
+        width = len(account.apis) if account is not None and request.operation is ORIGINATE else 1
+        self._lanes.put((key.account, request.lane), key, width)
 
-    def _rejection(self, rejection: Rejected) -> Record:
-        return self._result(
-            CommandResult(
-                command_id=rejection.command_id,
-                account=rejection.account,
-                type=rejection.type,
-                sequence=1,
-                status="rejected",
-                at=utc(_now()),
-                message=rejection.message,
-                field=rejection.field,
-            )
-        )
-
-    def _result(self, result: CommandResult) -> Record:
-        metrics.RESULTS.labels(result.status).inc()
-        key = b"" if result.account is None else key_of(result.account)
-        return Record(self._shard.topics.command_results.name, key, msgspec.json.encode(result))
-
-    async def _sweep(self) -> None:
-        """Forget, once a minute, the ids of commands that are done and can't come again."""
-        while True:
-            await asyncio.sleep(_SWEEP_SECONDS)
-            old = [who for who, kept in self._commands.items() if kept.phase == "done" and _now() - kept.at > _REMEMBER]
-            records: list[Record] = []
-            for account, id_ in old:
-                records += state_records(self._shard, account, {command_part(id_): None})
-            if records:
-                await self._committer.commit(records)
-            for who in old:
-                del self._commands[who]
-
-
-def _type_of(command: Command) -> str:
-    return str(command.__struct_config__.tag)
-
-
-def _now() -> Ms:
-    return time.time_ns() // 1_000_000
+    def _take(self, key: CommandKey) -> None:
+        self._reconciler.take(key)

@@ -6,16 +6,23 @@ import re
 from typing import Any
 
 import msgspec
+from aiokafka import ConsumerRecord
 
 from gateway.contract.commands import Command
 from gateway.contract.faults import fault
+from gateway.runtime.shards import key_of
 
 # Larger than any command can be; what is larger is not even decoded.
 MAX_BYTES = 64 * 1024
 
 
 class Rejected(Exception):
-    """A record is no command that can be executed. Carries what could be read of it, for the result."""
+    """A record is no command that can be executed. Carries what could be read of it, for the result.
+
+    `reply_to` is set by whoever has checked that results may go there.
+    """
+
+    reply_to: str | None = None
 
     def __init__(
         self,
@@ -34,16 +41,34 @@ class Rejected(Exception):
         self.type = type_
 
 
+def read_record(record: ConsumerRecord) -> Command:
+    """The command in a record, whose headers are not looked at. Raises Rejected."""
+    command = read(record.value)
+    # Without a key it may have come anywhere. With another account's, its sender's rights and order are that one's.
+    if record.key is not None and record.key != key_of(command.account):
+        raise rejection(command, "account", "is not the record's key")
+    return command
+
+
+def rejection(command: Command, field: str, message: str) -> Rejected:
+    """That a command which could be read is not executed."""
+    return Rejected(
+        message,
+        field=field,
+        command_id=command.id,
+        account=command.account,
+        type_=str(command.__struct_config__.tag),
+    )
+
+
 def read(value: bytes | None) -> Command:
-    """The command in a record's value. Raises Rejected."""
+    """The command in a record's value. Raises Rejected, whose words repeat nothing that may be a password."""
     if value is None:
         raise Rejected("the record has no value")
     if len(value) > MAX_BYTES:
         raise Rejected(f"the record has {len(value)} bytes, a command has {MAX_BYTES} at most")
     try:
-        command = _decode(value)
-        # A command type that stands alone is decoded without being named; what is dialled must be asked for by name.
-        _decode_named(value)
+        return _decoder.decode(value)
     except msgspec.ValidationError as error:
         field, message = fault(error)
         raise Rejected(message, field=field or None, **_known(value)) from None
@@ -51,7 +76,6 @@ def read(value: bytes | None) -> Command:
         raise Rejected(f"not JSON: {error}") from None
     except RecursionError:
         raise Rejected("nested too deeply") from None
-    return command
 
 
 def _known(value: bytes) -> dict[str, Any]:
@@ -70,9 +94,4 @@ def _known(value: bytes) -> dict[str, Any]:
     }
 
 
-class _Named(msgspec.Struct):
-    type: str
-
-
-_decode_named = msgspec.json.Decoder(_Named).decode
-_decode = msgspec.json.Decoder(Command).decode
+_decoder: msgspec.json.Decoder[Command] = msgspec.json.Decoder(Command)

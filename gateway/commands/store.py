@@ -7,20 +7,28 @@ from typing import Literal
 
 import msgspec
 
+from gateway.contract.commands import CommandStatus
 from gateway.contract.times import Ms
 
-# accepted: waits for its turn. sending: it may be on the wire. done: only remembered, so that its id runs once.
-Phase = Literal["accepted", "sending", "done"]
+# accepted: waits for its turn. sending: it may be on the wire. unknown: it may have been done, and RingCloud's lists are
+# asked. done: only remembered, so that its id runs once.
+Phase = Literal["accepted", "sending", "unknown", "done"]
 
 
 class KeptCommand(msgspec.Struct, frozen=True, array_like=True):
-    """A command's part of its account's state. `raw` is the command's JSON, empty once it is done."""
+    """A command's part of its account's state. `raw` is the command, empty once it is done; see `Book` for its form."""
 
     phase: Phase
     sequence: int  # of its last result
     at: Ms  # when it came into this phase
     raw: bytes = b""
     offset: int = 0  # of its record in the shard's command topic: the order in which commands are executed
+    type: str = "call.originate"
+    accepted_at: Ms = 0
+    sent_at: Ms = 0  # no later than it was sent; 0 while it was not
+    target: bytes = b""  # a digest of what it is about, by which two that are about the same are told
+    status: CommandStatus = "accepted"  # of its last result
+    reply_to: str | None = None
 
 
 _PREFIX = "command/"

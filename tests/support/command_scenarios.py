@@ -15,12 +15,20 @@ from sandbox.faults import FaultKind, FaultOrder
 from sandbox.ledger import LedgerRecord
 from sandbox.settings import SandboxSettings, TrafficProfile
 from sandbox.stats import StatsReport
-from tests.support.commands import Sender, finished, originate_by_cli, results, sender, steps
+from tests.support.commands import (
+    Sender,
+    dead_letters,
+    finished,
+    originate_by_cli,
+    results,
+    sender,
+    steps,
+)
 from tests.support.gateway import Site, key_of, keys_of, site
 from tests.support.waiting import eventually
 
-GOOD, SAME, TWO, BAD, UNKNOWN_USER, ASTRAY, DROPPED, FAILING, LATE, REFUSED, CLI = range(4000, 4011)
-ACCOUNTS = range(4000, 4011)
+GOOD, SAME, TWO, BAD, UNKNOWN_USER, ASTRAY, DROPPED, FAILING, LATE, REFUSED, CLI, KEYLESS = range(4000, 4012)
+ACCOUNTS = range(4000, 4012)
 KILLED, REMOVED, NEIGHBOUR = 4100, 4101, 4102
 TRAFFIC = TrafficProfile(
     ring_ms=(300, 1_500), talk_ms=(300, 2_000), no_answer_ms=(500, 2_000), originate_a_ms=(300, 800), talk_mean_ms=1_000
@@ -35,28 +43,39 @@ def _bad(**changes: Any) -> bytes:
 
 
 # Each with what the rejection names: the field that is wrong, or else the beginning of the reason.
-BAD_RECORDS: dict[str, tuple[bytes | None, str | None, str]] = {
-    "a tombstone": (None, None, "the record has no value"),
-    "nothing": (b"", None, "not JSON"),
-    "no JSON": (b"call me", None, "not JSON"),
-    "another encoding": (_bad(user="Пётр").decode("ascii").encode("utf-16"), None, "not JSON"),
-    "a broken string": ('{"type": "call.originate", "user": "Пётр"}'.encode("cp1251"), None, "not JSON"),
-    "no object": (b"[1, 2]", None, "Expected `object`"),
-    "deep nesting": (b'{"id":' * 9_000, "id", ""),
-    "deep nesting of the unknown": (b'{"x":' * 9_000, "x", ""),
-    "200 KB": (_bad(user="4" * 200_000), None, "the record has 200"),
-    "no type": (_bad(type=None), "type", ""),
-    "an unknown type": (_bad(type="call.explode"), "type", ""),
-    "an account that is not configured": (_bad(account=4999), "account", ""),
-    "an account beyond all bounds": (_bad(account=10**30), "account", ""),
-    "an account that is text": (_bad(account="4003"), "account", ""),
-    "an unknown field": (_bad(urgent=True), "urgent", ""),
-    "no number": (_bad(num=None), "num", ""),
-    "a number that is none": (_bad(num="mother"), "num", ""),
-    "an id that is none": (_bad(id="a b"), "id", ""),
-    "a time that is none": (_bad(expires_at="tomorrow"), "expires_at", ""),
-    "a time without a zone": (_bad(expires_at="2030-01-01T00:00:00"), "expires_at", ""),
+BAD_RECORDS: dict[str, tuple[bytes, str]] = {
+    "no type": (_bad(type=None), "type"),
+    "an unknown type": (_bad(type="call.explode"), "type"),
+    "a type that the account does not allow": (
+        json.dumps({"type": "user.voice_mail_box_on", "id": "bad", "account": BAD, "user": "400"}).encode(),
+        "type",
+    ),
+    "an account that is not configured": (_bad(account=4999), "account"),
+    "an account beyond all bounds": (_bad(account=10**30), "account"),
+    "an account that is text": (_bad(account="4003"), "account"),
+    "another account than the key's": (_bad(account=GOOD), "account"),
+    "an unknown field": (_bad(urgent=True), "urgent"),
+    "no number": (_bad(num=None), "num"),
+    "a number that is none": (_bad(num="mother"), "num"),
+    "a number that costs a premium": (_bad(num="88091234567"), "num"),
+    "a time that is none": (_bad(expires_at="tomorrow"), "expires_at"),
+    "a time without a zone": (_bad(expires_at="2030-01-01T00:00:00"), "expires_at"),
+    "a topic that is not allowed": (_bad(reply_to="elsewhere"), "reply_to"),
 }
+# Those that nobody can be told of, each with how the reason begins.
+UNREADABLE: dict[str, tuple[bytes | None, str]] = {
+    "a tombstone": (None, "the record has no value"),
+    "nothing": (b"", "not JSON"),
+    "no JSON": (b"call me", "not JSON"),
+    "another encoding": (_bad(user="Пётр").decode("ascii").encode("utf-16"), "not JSON"),
+    "a broken string": ('{"type": "call.originate", "user": "Пётр"}'.encode("cp1251"), "not JSON"),
+    "no object": (b"[1, 2]", "Expected `object`"),
+    "deep nesting": (b'{"id":' * 9_000, ""),
+    "deep nesting of the unknown": (b'{"x":' * 9_000, ""),
+    "200 KB": (_bad(user="4" * 200_000), "the record has 200"),
+    "an id that is none": (_bad(id="a b"), "must be letters"),
+}
+LARGE = 10_000_000
 
 
 @dataclass
@@ -69,6 +88,7 @@ class Run:
     stats: StatsReport
     mishaps: list[str]
     cli: list[tuple[int, str]]
+    letters: list[dict[str, Any]]
     metrics: str = ""
 
     def dialled(self, account: int) -> list[str]:
@@ -88,6 +108,7 @@ async def _run_of(place: Site, cli: list[tuple[int, str]] | None = None) -> Run:
         stats=place.sandbox.stats.report(),
         mishaps=[],
         cli=cli or [],
+        letters=await dead_letters(place),
     )
 
 
@@ -105,7 +126,7 @@ async def executed(broker: Broker, folder: Path) -> Run:
             await place.polled()
             cli = asyncio.create_task(_by_cli(place))
             ids = await _send_all(place, to)
-            await finished(place, ids, len(BAD_RECORDS))
+            await finished(place, ids, len(BAD_RECORDS), timeout=90)
             # Known already, and done.
             await to.originate(SAME, "same", "71000000003")
             await to.taken_over()
@@ -128,12 +149,18 @@ async def _send_all(place: Site, to: Sender) -> list[str]:
         await to.originate(SAME, "same", number)
     await to.originate(TWO, "first", "71000000001")
     await to.originate(TWO, "second", "71000000002")
-    for value, _, _ in BAD_RECORDS.values():
+    for value, _ in BAD_RECORDS.values():
         await to.raw(BAD, value)
+    for unreadable, _ in UNREADABLE.values():
+        await to.raw(BAD, unreadable)
+    await to.large(BAD, b'{"id": "' + b"a" * LARGE)
     await to.originate(BAD, "after-the-bad", "71000000001")
     await to.originate(UNKNOWN_USER, "unknown-user", "71000000001", user="nobody")
     astray = {"type": "call.originate", "id": "astray", "account": ASTRAY, "user": "400", "num": "71000000001"}
     await to.raw(ASTRAY, json.dumps(astray).encode(), (shard_of(ASTRAY, SHARDS) + 1) % SHARDS)
+    keyless = {"type": "call.originate", "id": "keyless", "account": KEYLESS, "user": "400", "num": "71000000001"}
+    headers = [("ce_specversion", b"1.0"), ("ce_id", b"7"), ("ce_source", b"/crm"), ("ce_type", b"crm.call")]
+    await to.raw(None, json.dumps(keyless).encode(), headers=headers)
     await to.originate(DROPPED, "dropped", "71000000001")
     await to.originate(FAILING, "failing", "71000000001")
     await to.originate(LATE, "long-ago", "71000000001", expires_at="0001-01-01T00:00:00+14:00")
@@ -145,7 +172,18 @@ async def _send_all(place: Site, to: Sender) -> list[str]:
         await other.originate("400", "71000000009")
     await to.originate(REFUSED, "refused", "71000000001")
     return [
-        *("good", "same", "first", "second", "after-the-bad", "unknown-user", "astray", "dropped", "failing"),
+        *(
+            "good",
+            "same",
+            "first",
+            "second",
+            "after-the-bad",
+            "unknown-user",
+            "astray",
+            "keyless",
+            "dropped",
+            "failing",
+        ),
         *("long-ago", "just-now", "in-time", "too-late", "refused"),
     ]
 
@@ -176,7 +214,7 @@ async def killed(broker: Broker, folder: Path) -> Run:
             await place.miss(await place.members())
             gateway.spawn()
             await to.originate(KILLED, "hung", "71000000001")
-            await finished(place, ["hung", "z-first", "a-second"])
+            await finished(place, ["hung", "z-first", "a-second"], timeout=90)
             await to.taken_over()
             await place.all_told()
             await gateway.stop()
@@ -196,8 +234,12 @@ async def removed(broker: Broker, folder: Path) -> Run:
                 await to.originate(REMOVED, "waits", "71000000002")
 
                 async def waits() -> bool:
-                    """the second command waits for its turn"""
-                    return "delayed" in steps(await results(place), "waits")
+                    """the first command is done, and the second one waits for its turn"""
+                    found = await results(place)
+                    return {*steps(found, "sent")} >= {"succeeded"} and {*steps(found, "waits")} == {
+                        "accepted",
+                        "delayed",
+                    }
 
                 await eventually(waits, interval=0.2)
                 await one.stop()

@@ -9,13 +9,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import MessageSizeTooLargeError
 from aiokafka.structs import RecordMetadata
 
 from tests.support.gateway import Site
-from tests.support.kafka import committed_offset, read_all
+from tests.support.kafka import admin_client, committed_offset, read_all
 from tests.support.waiting import eventually
 
-FINAL = {"succeeded", "failed", "rejected", "expired", "outcome_unknown"}
+FINAL = {"succeeded", "failed", "rejected", "expired"}
+LARGEST = 12_000_000
 
 
 @dataclass
@@ -28,13 +31,40 @@ class Sender:
 
     async def originate(self, account: int, id_: str, num: str, user: str = "400", **more: Any) -> None:
         """Send a `call.originate`."""
-        given = {"type": "call.originate", "id": id_, "account": account, "user": user, "num": num, **more}
-        await self.raw(account, json.dumps(given).encode())
+        await self.send("call.originate", account, id_, user=user, num=num, **more)
 
-    async def raw(self, account: int, value: bytes | None, partition: int | None = None) -> None:
-        """Send a record with the key of an account."""
+    async def send(self, type_: str, account: int, id_: str, **fields: Any) -> None:
+        """Send a command of any type."""
+        await self.raw(account, json.dumps({"type": type_, "id": id_, "account": account, **fields}).encode())
+
+    async def raw(
+        self,
+        account: int | None,
+        value: bytes | None,
+        partition: int | None = None,
+        headers: Sequence[tuple[str, bytes]] = (),
+    ) -> None:
+        """Send a record with the key of an account, or without one."""
         topic = self.place.topics.commands.name
-        self.sent = await self.producer.send_and_wait(topic, value, str(account).encode(), partition)
+        key = None if account is None else str(account).encode()
+        self.sent = await self.producer.send_and_wait(topic, value, key, partition, headers=list(headers))
+
+    async def large(self, account: int, value: bytes) -> None:
+        """Send a record that the brokers take only where they are told to; some need a while to hear of it."""
+        topic = self.place.topics.commands.name
+        settings = {**self.place.topics.commands.settings(), "max.message.bytes": str(LARGEST)}
+        async with admin_client(self.place.broker.bootstrap) as admin:
+            await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, settings)])
+
+        async def taken() -> bool:
+            """the brokers take the large record"""
+            try:
+                await self.raw(account, value)
+            except MessageSizeTooLargeError:
+                return False
+            return True
+
+        await eventually(taken, interval=0.2)
 
     async def taken_over(self) -> None:
         """Wait until the group has taken over what was sent last."""
@@ -51,7 +81,9 @@ class Sender:
 @asynccontextmanager
 async def sender(place: Site) -> AsyncIterator[Sender]:
     """A sender over a plain producer."""
-    async with AIOKafkaProducer(bootstrap_servers=place.broker.bootstrap, acks="all") as producer:
+    async with AIOKafkaProducer(
+        bootstrap_servers=place.broker.bootstrap, acks="all", max_request_size=LARGEST
+    ) as producer:
         yield Sender(place, producer)
 
 
@@ -61,13 +93,24 @@ async def results(place: Site) -> list[dict[str, Any]]:
     return [json.loads(record.value) for record in records]
 
 
+async def dead_letters(place: Site) -> list[dict[str, Any]]:
+    """Every dead letter so far."""
+    records = await read_all(place.broker.bootstrap, place.topics.command_dead_letters.name)
+    return [json.loads(record.value) for record in records]
+
+
+def is_over(result: dict[str, Any]) -> bool:
+    """Whether it is a command's last result, by the published rule."""
+    return result["status"] in FINAL or (result["status"] == "outcome_unknown" and result["reconciled"])
+
+
 async def finished(place: Site, ids: Sequence[str], rejected: int = 0, timeout: float = 40.0) -> list[dict[str, Any]]:
     """Wait until these commands have their last result, and so many records were rejected; give all results."""
 
     async def done() -> list[dict[str, Any]]:
         """every command has its last result"""
         found = await results(place)
-        over = {one["command_id"] for one in found if one["status"] in FINAL}
+        over = {one["command_id"] for one in found if is_over(one)}
         refusals = sum(one["status"] == "rejected" for one in found)
         return found if over >= set(ids) and refusals >= rejected else []
 

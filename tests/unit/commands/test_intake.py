@@ -7,11 +7,12 @@ from typing import Any
 
 import msgspec
 import pytest
+from aiokafka import ConsumerRecord
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.commands.intake import MAX_BYTES, Rejected, read
-from gateway.contract.commands import Originate
+from gateway.commands.intake import MAX_BYTES, Rejected, read, read_record
+from gateway.contract.commands import COMMAND_TYPES, Originate, type_of
 
 GOOD: dict[str, Any] = {"type": "call.originate", "id": "a1", "account": 1000, "user": "anna", "num": "74950001122"}
 
@@ -186,3 +187,61 @@ def test_any_value_of_a_field_is_taken_or_names_it(field: str, value: Any) -> No
         read(raw)
     except Rejected as error:
         assert error.field == field  # noqa: PT017 - both ways are right
+
+
+USER = {"id": "a1", "account": 1000, "user": "anna"}
+EACH: list[dict[str, Any]] = [
+    GOOD,
+    {"type": "user.create", "id": "a1", "account": 1000, "num": "450", "mail": "a@b.c", "password": "hush"},
+    {"type": "user.update_password", **USER, "password": "hush"},
+    {"type": "user.update_extension_number", **USER, "num": "450"},
+    {"type": "user.update_email", **USER, "mail": "a@b.c"},
+    {"type": "user.voice_mail_box_on", **USER},
+    {"type": "user.voice_mail_box_off", **USER},
+]
+
+
+@pytest.mark.parametrize("given", EACH, ids=lambda given: given["type"])
+def test_each_type_is_read_and_its_repr_shows_no_password(given: dict[str, Any]) -> None:
+    command = read(msgspec.json.encode(given))
+    assert type_of(command) == given["type"]
+    assert msgspec.to_builtins(command) == {**given, "expires_at": None, "reply_to": None}
+    assert "hush" not in repr(command)
+
+
+def test_those_are_all_types() -> None:
+    assert tuple(given["type"] for given in EACH) == COMMAND_TYPES
+
+
+@pytest.mark.parametrize(
+    ("type_", "field", "value"),
+    [
+        ("user.create", "num", "350"),
+        ("user.create", "num", "4500"),
+        ("user.create", "mail", "nobody"),
+        ("user.create", "password", ""),
+        ("user.create", "user", "anna"),
+        ("user.update_password", "password", "hush" * 300),
+        ("user.update_password", "user", ".."),
+        ("user.update_email", "mail", "a@b c"),
+        ("user.voice_mail_box_on", "num", "450"),
+        ("user.voice_mail_box_off", "user", ""),
+        ("user.update_extension_number", "reply_to", 7),
+    ],
+)
+def test_a_wrong_field_of_a_user_command_is_named_and_not_repeated(type_: str, field: str, value: object) -> None:
+    (given,) = [one for one in EACH if one["type"] == type_]
+    error = rejected(msgspec.json.encode({**given, field: value}))
+    assert (error.field, error.command_id, error.type) == (field, "a1", type_)
+    assert "hush" not in error.message
+
+
+@pytest.mark.parametrize(("key", "field"), [(b"1000", None), (None, None), (b"1001", "account"), (b"", "account")])
+def test_a_record_s_key_is_the_account_or_none(key: bytes | None, field: str | None) -> None:
+    record_ = ConsumerRecord("t", 0, 0, 0, 0, key, record(), None, 0, 0, ())
+    try:
+        assert read_record(record_).id == "a1"
+    except Rejected as error:
+        assert (error.field, error.command_id, error.account) == (field, "a1", 1000)  # noqa: PT017 - both ways are right
+    else:
+        assert field is None

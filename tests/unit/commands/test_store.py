@@ -8,14 +8,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.commands.store import KeptCommand, command_part, encode, load
+from gateway.contract.commands import COMMAND_TYPES
 
 kept_commands = st.builds(
     KeptCommand,
-    phase=st.sampled_from(["accepted", "sending", "done"]),
+    phase=st.sampled_from(["accepted", "sending", "unknown", "done"]),
     sequence=st.integers(0, 100),
     at=st.integers(0, 2**45),
     raw=st.binary(max_size=50),
     offset=st.integers(0, 2**40),
+    type=st.sampled_from(COMMAND_TYPES),
+    accepted_at=st.integers(0, 2**45),
+    sent_at=st.integers(0, 2**45),
+    target=st.binary(max_size=8),
+    reply_to=st.none() | st.text(max_size=20),
 )
 ids = st.from_regex(r"[A-Za-z0-9_:-]{1,128}", fullmatch=True)
 
