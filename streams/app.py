@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import faust
+from faust.auth import Credentials, OAuthCredentials, SASLCredentials, SSLCredentials
 
 from gateway.config import Config
 from gateway.contract.topics import Topics
 from gateway.runtime.kafka import METADATA_AGE_MS
+from gateway.runtime.security import security_settings
 from streams.fanout import FanOut, add_agent
 from streams.rebalancing import use_careful_transport
 from streams.transport import use_committed_transport
@@ -20,11 +22,13 @@ def create_app(config: Config, topics: Topics, fan_out: FanOut, data_dir: Path) 
     It serves nothing, creates no topic and keeps no state; `data_dir` is for Faust, which insists on one.
 
     Raises:
+        ConfigError: A secret of the brokers is not there.
         TransportError: It cannot be assured that only committed records are read.
     """
     app = faust.App(
         id=f"{config.kafka.prefix}-fanout",
         broker=[f"kafka://{one}" for one in config.kafka.bootstrap.split(",")],
+        broker_credentials=_credentials(config),
         autodiscover=False,
         datadir=str(data_dir),
         broker_commit_interval=1.0,
@@ -48,3 +52,21 @@ def create_app(config: Config, topics: Topics, fan_out: FanOut, data_dir: Path) 
     use_careful_transport(app)
     add_agent(app, topics, fan_out)
     return app
+
+
+def _credentials(config: Config) -> Credentials | None:
+    """What lets the app's consumer in, as Faust would have it."""
+    settings = security_settings(config.kafka)
+    tls = settings.get("ssl_context")
+    match settings.get("sasl_mechanism"):
+        case None:
+            return SSLCredentials(tls) if tls else None
+        case "OAUTHBEARER":
+            return OAuthCredentials(oauth_cb=settings["sasl_oauth_token_provider"], ssl_context=tls)
+        case mechanism:
+            return SASLCredentials(
+                username=settings["sasl_plain_username"],
+                password=settings["sasl_plain_password"],
+                ssl_context=tls,
+                mechanism=mechanism,
+            )

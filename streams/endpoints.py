@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 import structlog
 
 from gateway.config import Config
 from gateway.contract.endpoints import Endpoint, EndpointStatus
-from gateway.runtime.endpoints import Declared, follow_endpoints
+from gateway.runtime.endpoints import Declared, Stated, follow_endpoints
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -22,16 +24,37 @@ class Endpoints:
     may refuse an endpoint by a ConfigError (its secret can't be read here): what was there before then stands.
     """
 
-    def __init__(self, config: Config, *listeners: Declared) -> None:
-        """Take the configuration, and who is told of endpoints on the topic."""
+    def __init__(self, config: Config, *listeners: Declared, stated: Stated | None = None) -> None:
+        """Take the configuration, who is told of endpoints on the topic, and who of how endpoints stand, all of them."""
         self._config = config
         self._listeners = listeners
+        self._stated = stated
         self._configured = {endpoint.id: endpoint for endpoint in config.endpoints}
         self._declared: dict[str, Endpoint] = {}
 
     def current(self) -> list[Endpoint]:
         """All of them, the configuration's first."""
         return [*self._configured.values(), *self._declared.values()]
+
+    @asynccontextmanager
+    async def followed(self) -> AsyncIterator[asyncio.Task[None]]:
+        """Keep up with the topic: what was there is told of. Gives the task that does so, and ends it at the end.
+
+        Raises:
+            KafkaError: The topic can't be read.
+        """
+        loaded = asyncio.Event()
+        follower = asyncio.create_task(self.follow(loaded.set))
+        loading = asyncio.create_task(loaded.wait())
+        try:
+            await asyncio.wait({follower, loading}, return_when=asyncio.FIRST_COMPLETED)
+            if follower.done():
+                follower.result()
+            yield follower
+        finally:
+            loading.cancel()
+            follower.cancel()
+            await asyncio.gather(follower, loading, return_exceptions=True)
 
     async def follow(self, loaded: Callable[[], None]) -> None:
         """Keep up with the topic until cancelled; `loaded` is called once, when what was there is told of.
@@ -44,7 +67,8 @@ class Endpoints:
         await follow_endpoints(self._config, self._tell, self._state, loaded)
 
     def _state(self, endpoint: str, status: EndpointStatus | None) -> None:
-        """How an endpoint stands. Not heeded yet."""
+        if self._stated is not None:
+            self._stated(endpoint, status)
 
     def _tell(self, endpoint: str, as_: Endpoint | None) -> None:
         if endpoint in self._configured:

@@ -145,12 +145,13 @@ class FanOut:
         headers: list[Header] = list(record.headers or ())
         try:
             event = decode_event(headers, record.value)
-            deliveries = expand(event, self._endpoints.matching(event), self._clock())
+            now = self._clock()
+            deliveries = expand(event, self._endpoints.matching(event), now)
         except ContractError as error:
             return [self._dead_letter(record, "unreadable", f"not a call event: {error}")]
         except Exception as error:  # noqa: BLE001 - no record may stop the consumer
             return [self._dead_letter(record, "unreadable", f"could not be expanded: {type(error).__name__}")]
-        self._metrics.event(event)
+        self._metrics.event(event, now)
         records: list[Record] = []
         for delivery in deliveries:
             value = _encode(delivery)

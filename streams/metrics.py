@@ -2,13 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Protocol
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from gateway.contract.deliveries import Attempt
+from gateway.contract.deliveries import Attempt, Delivery
 from gateway.contract.events import CallEvent
+from streams.call_figures import CallFigures
+from streams.exemplars import exemplar
 
 # Seconds. Fine where a healthy receiver answers, and up to the longest an attempt may take.
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0)
+# From the fan-out to a receiver's answer, retries of a day and more included.
+_JOURNEYS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 600.0, 3600.0, 21600.0, 86400.0)
+# From RingCloud's answer to the deliveries it led to: what Kafka and the fan-out take.
+_EXPANSIONS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0)
+
+_GIVEN_UP = ("expired", "gone", "disabled", "removed", "overflow", "unknown_endpoint", "unreadable", "too_large")
+
+
+class Lane(Protocol):
+    """What is shown of an endpoint's lane."""
+
+    @property
+    def waiting(self) -> int:
+        """Deliveries that wait in it."""
+
+    @property
+    def running(self) -> int:
+        """Attempts under way."""
 
 
 class StreamsMetrics:
@@ -20,10 +44,11 @@ class StreamsMetrics:
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         """Register with `registry`, by default one of its own (`registry`)."""
         self.registry = registry or CollectorRegistry()
-        self._events = Counter(
-            "ringcloud_call_events_total",
-            "Call events expanded into deliveries",
-            ("account", "type", "direction"),
+        self._calls = CallFigures(self.registry)
+        self._expansion = Histogram(
+            "ringcloud_fanout_seconds",
+            "From the answer of RingCloud's that showed what happened to the expansion of its call event",
+            buckets=_EXPANSIONS,
             registry=self.registry,
         )
         self._deliveries = Counter(
@@ -58,16 +83,41 @@ class StreamsMetrics:
             ("endpoint",),
             registry=self.registry,
         )
+        self._delivered = Histogram(
+            "ringcloud_webhook_delivered_seconds",
+            "From a delivery's making to its receiver's 2xx, by whether that came at the first attempt or a later one",
+            ("attempt",),
+            buckets=_JOURNEYS,
+            registry=self.registry,
+        )
+        self._lane_waiting = Gauge(
+            "ringcloud_webhook_lane_waiting", "Deliveries that wait in a lane", ("endpoint",), registry=self.registry
+        )
+        self._lane_running = Gauge(
+            "ringcloud_webhook_lane_running", "Attempts under way in a lane", ("endpoint",), registry=self.registry
+        )
+        self._shown: frozenset[str] = frozenset()
+        self._backlog = Gauge(
+            "ringcloud_backlog_records",
+            "Records of a topic that are not dealt with, in the partitions that this process owns",
+            ("topic",),
+            registry=self.registry,
+        )
         self._dead_letters = Counter(
             "ringcloud_webhook_dead_letters_total",
-            "Records given up: expired, gone, overflow, unknown_endpoint, unreadable, too_large",
+            f"Records given up: {', '.join(_GIVEN_UP)}",
             ("reason",),
             registry=self.registry,
         )
+        for reason in _GIVEN_UP:
+            # From nothing to one is no increase to Prometheus.
+            self._dead_letters.labels(reason)
 
-    def event(self, event: CallEvent) -> None:
+    def event(self, event: CallEvent, now: datetime) -> None:
         """A call event was expanded."""
-        self._events.labels(str(event.data.account), event.type, event.data.direction or "unknown").inc()
+        self._calls.event(event)
+        took = (now - event.data.observed_at).total_seconds()
+        self._expansion.observe(max(took, 0.0), exemplar("call_id", event.data.call_id))
 
     def delivery(self, endpoint: str) -> None:
         """A delivery was made."""
@@ -76,7 +126,27 @@ class StreamsMetrics:
     def attempt(self, attempt: Attempt) -> None:
         """An attempt ended."""
         self._attempts.labels(attempt.endpoint, attempt.outcome).inc()
-        self._seconds.labels(attempt.outcome).observe(attempt.duration)
+        self._seconds.labels(attempt.outcome).observe(attempt.duration, exemplar("delivery", attempt.delivery))
+
+    def delivered(self, delivery: Delivery, now: datetime) -> None:
+        """A delivery's attempt succeeded."""
+        took = (now - delivery.created_at).total_seconds()
+        which = self._delivered.labels("later" if delivery.attempts else "first")
+        which.observe(max(took, 0.0), exemplar("call_id", delivery.call_id))
+
+    def lanes(self, lanes: Mapping[str, Lane]) -> None:
+        """Show these endpoints' lanes, and no others."""
+        for endpoint in self._shown.difference(lanes):
+            self._lane_waiting.remove(endpoint)
+            self._lane_running.remove(endpoint)
+        self._shown = frozenset(lanes)
+        for endpoint, lane in lanes.items():
+            self._lane_waiting.labels(endpoint).set(lane.waiting)
+            self._lane_running.labels(endpoint).set(lane.running)
+
+    def backlog(self, topic: str, records: int) -> None:
+        """So many records of a topic are not dealt with."""
+        self._backlog.labels(topic).set(records)
 
     def spilled(self, endpoint: str) -> None:
         """A delivery was put off."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -25,9 +26,15 @@ class Outbox:
     not go on as if the record had been written.
     """
 
-    def __init__(self, bootstrap: str, client_id: str, *, linger_ms: int = 0) -> None:
-        """Take the brokers (`host:port,…`), a name to be known by, and for how long records are gathered (ms)."""
+    def __init__(
+        self, bootstrap: str, client_id: str, *, linger_ms: int = 0, security: Mapping[str, Any] | None = None
+    ) -> None:
+        """Take the brokers (`host:port,…`), a name to be known by, and for how long records are gathered (ms).
+
+        `security` is what aiokafka needs besides to be let in.
+        """
         self._bootstrap = bootstrap
+        self._security = security or {}
         self._client_id = client_id
         self._linger_ms = linger_ms
         self._producer: AIOKafkaProducer | None = None
@@ -40,6 +47,7 @@ class Outbox:
         """
         self._producer = AIOKafkaProducer(
             bootstrap_servers=self._bootstrap.split(","),
+            **self._security,
             client_id=self._client_id,
             acks="all",
             enable_idempotence=True,
@@ -77,7 +85,9 @@ class Outbox:
             return False
         return True
 
-    async def enqueue(self, topic: str, key: bytes | None, value: bytes) -> asyncio.Future[Any]:
+    async def enqueue(
+        self, topic: str, key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes]] = ()
+    ) -> asyncio.Future[Any]:
         """Hand a record over; the future is done when it is written, or fails with a KafkaError that is final.
 
         Waits while the partition's batch is full. Raises KafkaError when the record can never be written.
@@ -87,7 +97,7 @@ class Outbox:
             if producer is None:
                 raise RuntimeError("the outbox is not started")
             try:
-                future: asyncio.Future[Any] = await producer.send(topic, value=value, key=key)
+                future: asyncio.Future[Any] = await producer.send(topic, value=value, key=key, headers=list(headers))
             except KafkaError as error:
                 # A timeout says that the partition's batch stayed full: aiokafka has waited for 40 s already.
                 if not (error.retriable or isinstance(error, KafkaTimeoutError)):
@@ -97,10 +107,12 @@ class Outbox:
             else:
                 return future
 
-    async def send(self, topic: str, key: bytes | None, value: bytes) -> None:
+    async def send(
+        self, topic: str, key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes]] = ()
+    ) -> None:
         """Write a record; returns when it is written.
 
         Raises:
             KafkaError: It can never be written.
         """
-        await (await self.enqueue(topic, key, value))
+        await (await self.enqueue(topic, key, value, headers))

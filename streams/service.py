@@ -15,14 +15,20 @@ import structlog
 
 from gateway.config import Config
 from gateway.contract.deliveries import RETRY_DELAYS
+from gateway.contract.endpoints import Endpoint
 from gateway.contract.topics import Topics
+from gateway.runtime.health import Brokers, Health
+from gateway.runtime.kafka import client_settings
 from gateway.runtime.metrics import serve_metrics
+from gateway.runtime.security import security_settings
 from streams.app import create_app
 from streams.delivery.worker import DeliveryWorker
+from streams.endpoints import Endpoints
 from streams.errors import FanOutError, StreamsError
 from streams.fanout import FanOut
 from streams.metrics import StreamsMetrics
 from streams.outbox import Outbox
+from streams.watch import Reader, finding, watch_backlogs
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -43,27 +49,42 @@ async def run_streams(
 
     Args:
         config: The whole configuration. The topics must exist.
-        on_ready: Called once, when both halves have their partitions.
+        on_ready: Called once, when the endpoints declared at run time are known and both halves have their partitions.
         metrics: Figures to keep; by default those of a registry of its own, with the process's own figures.
         delays: Seconds between attempts; each has its retry topic.
 
     Raises:
-        ConfigError: An endpoint's secret is not there or is not one.
-        KafkaError: No broker can be reached at the start.
+        ConfigError: An endpoint's secret, or a sealing key, is not there or is not one.
+        KafkaError: No broker can be reached at the start, or the endpoints' topic can't be read.
         StreamsError, DeliveryError: One of the halves cannot go on; the other was stopped as well.
         MetricsError: The metrics cannot be served where they should.
     """
     metrics = metrics or _own_metrics()
+    health = Health("partitions", "kafka")
+    brokers = Brokers(client_settings(config.kafka, "health"))
+    health.give("kafka", brokers.finding)
     worker = DeliveryWorker(config, metrics, delays=delays)
     async with AsyncExitStack() as stack:
-        ready = await stack.enter_async_context(serve_metrics(config.metrics.streams, metrics.registry))
+        await stack.enter_async_context(serve_metrics(config.metrics.streams, health, metrics.registry))
+        data_dir = stack.enter_context(tempfile.TemporaryDirectory(prefix="ringcloud-streams-"))
+        fan_out = FanOutService(config, metrics, delays, Path(data_dir))
+        # What delivers knows an endpoint before there are deliveries made for it.
+        endpoints = Endpoints(config, worker.declare, fan_out.declare, stated=worker.state)
+        follower = await stack.enter_async_context(endpoints.followed())
         stack.push_async_callback(worker.stop)
         await worker.start()
-        fan_out = await _start_fan_out(stack, config, metrics, delays)
+        stack.push_async_callback(fan_out.stop)
+        await fan_out.start()
+        readers: list[Reader] = [fan_out, *worker.intakes]
+        health.give("partitions", finding(readers))
         tasks = [
+            follower,
+            asyncio.create_task(health.run()),
+            asyncio.create_task(brokers.run()),
+            asyncio.create_task(watch_backlogs(readers, metrics)),
             asyncio.create_task(worker.run()),
             asyncio.create_task(fan_out.run()),
-            asyncio.create_task(_tell([ready, *([on_ready] if on_ready else [])], worker, fan_out)),
+            asyncio.create_task(_tell(on_ready, worker, fan_out)),
         ]
         try:
             await _first_failure(tasks)
@@ -83,7 +104,9 @@ class FanOutService:
     def __init__(self, config: Config, metrics: StreamsMetrics, delays: Sequence[int], data_dir: Path) -> None:
         """Take the configuration; to be made within the running loop."""
         topics = Topics(config.kafka.prefix, delays)
-        self._outbox = Outbox(config.kafka.bootstrap, f"{config.kafka.prefix}-fanout")
+        self._outbox = Outbox(
+            config.kafka.bootstrap, f"{config.kafka.prefix}-fanout", security=security_settings(config.kafka)
+        )
         self._fan_out = FanOut(config.endpoints, topics, self._outbox, metrics)
         self._app: faust.App = create_app(config, topics, self._fan_out, data_dir)
         self._settling: asyncio.Task[None] | None = None
@@ -92,7 +115,15 @@ class FanOutService:
         async def assigned(_app: Any, /, *_: Any, signal: Any, **__: Any) -> None:  # noqa: ARG001 - Faust names it
             self._assigned.set()
 
+        async def revoked(_app: Any, /, *_: Any, signal: Any, **__: Any) -> None:  # noqa: ARG001
+            self._assigned.clear()
+
         self._app.on_partitions_assigned.connect(assigned)
+        self._app.on_partitions_revoked.connect(revoked)
+
+    def declare(self, endpoint: str, as_: Endpoint | None) -> None:
+        """Make deliveries for an endpoint as it is from now on; None: for it no more."""
+        self._fan_out.declare(endpoint, as_)
 
     async def start(self) -> None:
         """Connect and begin.
@@ -109,6 +140,30 @@ class FanOutService:
     async def ready(self) -> None:
         """Wait until the group has given the app its partitions."""
         await self._assigned.wait()
+
+    def partitions(self) -> int | None:
+        """How many partitions are owned; None while the group has not decided."""
+        return len(self._app.consumer.assignment()) if self._assigned.is_set() else None
+
+    async def backlog(self) -> dict[str, int]:
+        """How many call events are not acknowledged, of the partitions that the app owns, by topic.
+
+        A transaction's end takes an offset of its own: a partition at rest counts as one behind.
+
+        Raises:
+            KafkaError: The brokers did not say.
+        """
+        consumer: Any = self._app.consumer
+        found: dict[str, int] = {}
+        if not self._assigned.is_set():
+            return found
+        tps = list(consumer.assignment())
+        ends, begins = await consumer.highwaters(*tps), await consumer.earliest_offsets(*tps)
+        for tp in tps:
+            done = consumer._committed_offset[tp]  # noqa: SLF001 - Faust tells nobody
+            behind = ends[tp] - (begins[tp] if done is None else done)
+            found[tp.topic] = found.get(tp.topic, 0) + max(behind, 0)
+        return found
 
     async def run(self) -> None:
         """Go on until cancelled.
@@ -152,21 +207,11 @@ class FanOutService:
             raise FanOutError("Faust crashed") from self._app.crash_reason
 
 
-async def _start_fan_out(
-    stack: AsyncExitStack, config: Config, metrics: StreamsMetrics, delays: Sequence[int]
-) -> FanOutService:
-    data_dir = stack.enter_context(tempfile.TemporaryDirectory(prefix="ringcloud-streams-"))
-    fan_out = FanOutService(config, metrics, delays, Path(data_dir))
-    stack.push_async_callback(fan_out.stop)
-    await fan_out.start()
-    return fan_out
-
-
-async def _tell(told: Sequence[Callable[[], None]], worker: DeliveryWorker, fan_out: FanOutService) -> None:
+async def _tell(told: Callable[[], None] | None, worker: DeliveryWorker, fan_out: FanOutService) -> None:
     await asyncio.gather(worker.ready(), fan_out.ready())
     _log.info("webhooks are being delivered")
-    for tell in told:
-        tell()
+    if told is not None:
+        told()
 
 
 async def _first_failure(tasks: Sequence[asyncio.Task[None]]) -> None:

@@ -24,7 +24,8 @@ EndpointId = Annotated[
 # `unknown` stands for null: what no completed row has told yet.
 WantedDirection = Direction | Literal["unknown"]
 WantedDisposition = Literal["ANSWERED", "NO ANSWER", "BUSY", "FAILED", "unknown"]
-WantedNumber = Annotated[str, msgspec.Meta(pattern=r"^(?!\*$)\S{1,64}$(?!\n)")]
+# What counts as blank is not the same in all regular expressions; so it is spelt out.
+WantedNumber = Annotated[str, msgspec.Meta(pattern=r"^(?!\*$)[^\s\x00-\x20\x7f-\xa0\ufeff]{1,64}$(?!\n)")]
 Body = Literal["full", "thin"]
 Rate = Annotated[float, msgspec.Meta(ge=0.01, le=10_000)]
 Ordering = Literal["none", "call"]

@@ -15,7 +15,7 @@ _FORMS = (
     ("^https?://", "must be an http:// or https:// URL"),
     ("^[^:]*:[0-9]", "must be HOST:PORT or :PORT"),
     ("[0-9*#]{1,32}", "must be a number to dial: up to 32 digits, * and #, with a + before them at most"),
-    ("S{1,64}$(?!", "must be a number, or how one begins and a *: 64 characters at most, none of them blank"),
+    ("ufeff]{1,64}$(?!", "must be a number, or how one begins and a *: 64 characters at most, none of them blank"),
     ("^[a-z0-9_-]", "must be 1 to 64 lower-case letters, digits, _ and -"),
     ("^[A-Za-z0-9_:-]", "must be letters, digits, _, : and -"),
     ("^[A-Za-z0-9._-]", "must be letters, digits, ., _ and -"),

@@ -1,13 +1,14 @@
-"""Events about the gateway itself: what can't be known (gaps), and accounts that can't be read. CloudEvents, as calls'."""
+"""Events about the gateway itself: gaps, accounts that can't be read, endpoints that get nothing. CloudEvents, as calls'."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
+from gateway.contract.endpoints import EndpointId, StatusReason
 from gateway.contract.events import Header, attribute_headers
-from gateway.contract.times import UtcTime
+from gateway.contract.times import UtcTime, millis
 
 Listing = Literal["active", "completed"]
 
@@ -44,10 +45,35 @@ class RecoveredData(_AboutAccount, frozen=True, kw_only=True):
     since: Annotated[UtcTime, msgspec.Meta(description="The `since` of the account.degraded that this ends")]
 
 
+class _AboutEndpoint(msgspec.Struct, frozen=True, kw_only=True):
+    endpoint: EndpointId
+    observed_at: Annotated[UtcTime, msgspec.Meta(description="When the gateway knew it")]
+
+
+class EndpointDisabledData(_AboutEndpoint, frozen=True, kw_only=True):
+    """Nothing is sent to the endpoint any more; its deliveries become dead letters, from which they can be replayed."""
+
+    reason: Annotated[
+        StatusReason,
+        msgspec.Meta(
+            description="asked: by hand; gone: it answered 410; failing: all attempts failed for `delivery.disable_after`"
+        ),
+    ]
+    since: Annotated[UtcTime, msgspec.Meta(description="From when on nothing is sent")]
+
+
+class EndpointEnabledData(_AboutEndpoint, frozen=True, kw_only=True):
+    """The endpoint is delivered to again. What became dead letters meanwhile stays there until it is replayed."""
+
+    since: Annotated[UtcTime, msgspec.Meta(description="The `since` of the endpoint.disabled that this ends")]
+
+
 class _Notice(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
     id: Annotated[str, msgspec.Meta(description="Made of what it tells of, so a repeat has the same")]
-    source: Annotated[str, msgspec.Meta(description="`/ringcloud/accounts/<account>`")]
-    subject: Annotated[str, msgspec.Meta(description="The account")]
+    source: Annotated[
+        str, msgspec.Meta(description="`/ringcloud/accounts/<account>` or `/ringcloud/endpoints/<endpoint>`")
+    ]
+    subject: Annotated[str, msgspec.Meta(description="The account or the endpoint; the record's key")]
     time: Annotated[UtcTime, msgspec.Meta(description="When the gateway knew it")]
     specversion: Literal["1.0"] = "1.0"
     datacontenttype: Literal["application/json"] = "application/json"
@@ -76,7 +102,29 @@ class AccountRecovered(_Notice, frozen=True, kw_only=True, tag="account.recovere
     data: RecoveredData
 
 
-Notice = GapDetected | AccountDegraded | AccountRecovered
+class EndpointDisabled(_Notice, frozen=True, kw_only=True, tag="endpoint.disabled"):
+    """`endpoint.disabled`"""
+
+    data: EndpointDisabledData
+
+
+class EndpointEnabled(_Notice, frozen=True, kw_only=True, tag="endpoint.enabled"):
+    """`endpoint.enabled`"""
+
+    data: EndpointEnabledData
+
+
+Notice = GapDetected | AccountDegraded | AccountRecovered | EndpointDisabled | EndpointEnabled
+
+
+def endpoint_disabled(data: EndpointDisabledData) -> EndpointDisabled:
+    """The event that tells of an endpoint's being disabled."""
+    return EndpointDisabled(id=f"{data.endpoint}-disabled-{millis(data.since)}", **_about_endpoint(data), data=data)
+
+
+def endpoint_enabled(data: EndpointEnabledData) -> EndpointEnabled:
+    """The event that tells of an endpoint's being enabled again."""
+    return EndpointEnabled(id=f"{data.endpoint}-enabled-{millis(data.since)}", **_about_endpoint(data), data=data)
 
 
 def headers_of_notice(notice: Notice) -> list[Header]:
@@ -87,6 +135,14 @@ def headers_of_notice(notice: Notice) -> list[Header]:
 def encode_notice(notice: Notice) -> bytes:
     """The Kafka value of `notice`: its data as JSON."""
     return _json(notice.data)
+
+
+def _about_endpoint(data: _AboutEndpoint) -> dict[str, Any]:
+    return {
+        "source": f"/ringcloud/endpoints/{data.endpoint}",
+        "subject": data.endpoint,
+        "time": data.observed_at,
+    }
 
 
 _json = msgspec.json.Encoder().encode

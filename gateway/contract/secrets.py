@@ -12,6 +12,12 @@ from gateway.contract.times import UtcTime
 
 SecretRef = Annotated[str, msgspec.Meta(pattern=r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:[^\x00]+)$(?!\n)")]
 
+# `sealed:` is a secret that the gateway made, encrypted: it may lie on a topic, and is opened by delivery.sealing_keys.
+SigningRef = Annotated[
+    str,
+    msgspec.Meta(pattern=r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:[^\x00]+|sealed:[A-Za-z0-9_=-]{1,1000})$(?!\n)"),
+]
+
 # How long a rotated secret signs beside the new one, unless it is said, and at most: the longer it does, the longer a
 # stolen one is of use.
 DEFAULT_OVERLAP = timedelta(hours=24)
@@ -21,19 +27,20 @@ MAX_OVERLAP = timedelta(days=7)
 class ExpiringSecret(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A signing secret that is on its way out: it signs beside the others until `expires_at`, and not from then on."""
 
-    ref: SecretRef
+    ref: SigningRef
     expires_at: UtcTime
 
 
-SigningSecret = SecretRef | ExpiringSecret
+SigningSecret = SigningRef | ExpiringSecret
 SigningSecrets = Annotated[
     tuple[SigningSecret, ...],
     msgspec.Meta(
         min_length=1,
         # Each adds up to 93 bytes to the header that carries the signatures, and receivers bound their headers.
         max_length=8,
-        description="Signing secrets (`whsec_…` or `whsk_…`) as env:NAME or file:PATH, or as a table of such a `ref` "
-        "and the time at which it `expires_at`, 7 days ahead at most; all that have not expired sign",
+        description="Signing secrets (`whsec_…` or `whsk_…`) as env:NAME, as file:PATH or, where the gateway made it, "
+        "as sealed:…, or as a table of such a `ref` and the time at which it `expires_at`, 7 days ahead at most; all "
+        "that have not expired sign",
     ),
 ]
 
@@ -44,7 +51,7 @@ def expiry_of(secret: SigningSecret) -> datetime | None:
 
 
 def reference_of(secret: SigningSecret) -> str:
-    """Where `secret` is: env:NAME or file:PATH."""
+    """Where `secret` is: env:NAME, file:PATH, or sealed: and what it is sealed in."""
     return secret.ref if isinstance(secret, ExpiringSecret) else secret
 
 

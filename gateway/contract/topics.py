@@ -60,6 +60,9 @@ class Topics:
         self.poller_state = topic("poller-state", "account + part", "the differ's state in parts", "shards", None)
         self.commands = topic("commands", "account", "requests", "shards", 1)
         self.command_results = topic("command-results", "account", "what became of each request", "shards", 7)
+        self.command_dead_letters = topic(
+            "command-dead-letters", "shard", "records that are no command and have no id", "partitions", 30
+        )
         self.accounts = topic("accounts", "account", "accounts declared at run time", "shards", None)
         self.gateway = topic("gateway", "account", "gaps, degraded and recovered accounts", "shards", 30)
         self.endpoints = topic("webhook-endpoints", "endpoint", "endpoints declared at run time", "partitions", None)
@@ -78,6 +81,7 @@ class Topics:
             self.poller_state,
             self.commands,
             self.command_results,
+            self.command_dead_letters,
             self.accounts,
             self.gateway,
             self.endpoints,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import structlog
@@ -10,6 +10,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPa
 
 from gateway.config import ConfigError, KafkaConfig
 from gateway.contract.topics import Topic
+from gateway.runtime.committer import Record
 from gateway.runtime.kafka import client_settings, stop_consumer, width_of
 
 _log = structlog.get_logger(__name__)
@@ -67,10 +68,16 @@ async def read(config: KafkaConfig, topic: Topic, client: str, tell: Tell) -> No
 
 async def declare(config: KafkaConfig, topic: Topic, client: str, key: bytes, value: bytes | None) -> None:
     """Write a record, or withdraw what `key` declares with None. Returns once the brokers have it. Raises KafkaError."""
+    await write(config, client, [Record(topic.name, key, value)])
+
+
+async def write(config: KafkaConfig, client: str, records: Sequence[Record]) -> None:
+    """Write records, each once the one before is written. Returns once the brokers have all. Raises KafkaError."""
     producer = AIOKafkaProducer(**client_settings(config, client), acks="all", enable_idempotence=True)
-    await producer.start()
     try:
-        await producer.send_and_wait(topic.name, value=value, key=key)
+        await producer.start()
+        for one in records:
+            await producer.send_and_wait(one.topic, value=one.value, key=one.key, headers=list(one.headers))
     finally:
         await producer.stop()
 

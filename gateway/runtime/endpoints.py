@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -12,10 +12,20 @@ import msgspec
 from gateway.config import Config, ConfigError
 from gateway.contract.endpoints import Endpoint, EndpointStatus
 from gateway.contract.faults import fault
+from gateway.contract.notices import (
+    EndpointDisabledData,
+    EndpointEnabledData,
+    Notice,
+    encode_notice,
+    endpoint_disabled,
+    endpoint_enabled,
+    headers_of_notice,
+)
 from gateway.contract.reach import reach_fault
 from gateway.contract.secrets import secrets_fault
 from gateway.contract.topics import Topics
-from gateway.runtime.declared import Tell, declare, follow, read
+from gateway.runtime.committer import Record
+from gateway.runtime.declared import Tell, follow, read, write
 
 _CLIENT = "endpoints"
 
@@ -59,23 +69,63 @@ async def declared_endpoints(config: Config) -> DeclaredEndpoints:
 
 
 async def declare_endpoint(config: Config, endpoint: str, as_: Endpoint | None) -> None:
-    """Declare an endpoint, or withdraw it with None. Returns once the brokers have it.
+    """Declare an endpoint, or withdraw it, and how it stood, with None. Returns once the brokers have it.
 
     Raises:
         ConfigError: It is not one that this configuration takes; names the field.
         KafkaError: The brokers refuse.
     """
-    if as_ is not None:
+    topic = Topics(config.kafka.prefix).endpoints.name
+    if as_ is None:
+        # One of the same name that is declared later begins anew.
+        records = [Record(topic, endpoint.encode(), None), Record(topic, (endpoint + _STATUS).encode(), None)]
+    else:
         _check(config, f"endpoint {endpoint}", as_)
-    value = None if as_ is None else msgspec.json.encode(as_)
-    await declare(config.kafka, Topics(config.kafka.prefix).endpoints, _CLIENT, endpoint.encode(), value)
+        records = [Record(topic, endpoint.encode(), msgspec.json.encode(as_))]
+    await write(config.kafka, _CLIENT, records)
 
 
-async def state_endpoint(config: Config, endpoint: str, status: EndpointStatus | None) -> None:
-    """Say how an endpoint stands; None: it is active and well. Returns once the brokers have it. Raises KafkaError."""
-    key = (endpoint + _STATUS).encode()
+async def state_endpoint(
+    config: Config, endpoint: str, status: EndpointStatus | None, *, was: EndpointStatus | None = None
+) -> None:
+    """Say how an endpoint stands; None: it is active and well. Returns once the brokers have it. Raises KafkaError.
+
+    With how it stood before (`was`), the gateway's own topic is told where that disables it or enables it again.
+    """
+    records = status_records(Topics(config.kafka.prefix), endpoint, status, was, datetime.now(UTC))
+    await write(config.kafka, _CLIENT, records)
+
+
+def status_records(
+    topics: Topics, endpoint: str, status: EndpointStatus | None, was: EndpointStatus | None, now: datetime
+) -> Sequence[Record]:
+    """The records that say how an endpoint stands from now on, and tell of its being disabled or enabled by that.
+
+    The event comes first: whoever is cut off in between tells of it again, and nothing is disabled untold.
+    """
     value = None if status is None else msgspec.json.encode(status)
-    await declare(config.kafka, Topics(config.kafka.prefix).endpoints, _CLIENT, key, value)
+    notice = notice_of(endpoint, status, was, now)
+    told = (
+        []
+        if notice is None
+        else [Record(topics.gateway.name, endpoint.encode(), encode_notice(notice), headers_of_notice(notice))]
+    )
+    return [*told, Record(topics.endpoints.name, (endpoint + _STATUS).encode(), value)]
+
+
+def notice_of(endpoint: str, status: EndpointStatus | None, was: EndpointStatus | None, now: datetime) -> Notice | None:
+    """The event that tells of an endpoint's being disabled, or enabled again; None where it is neither."""
+    before = was if was is not None and was.state == "disabled" else None
+    if status is not None and status.state == "disabled":
+        if before is not None:
+            return None
+        data = EndpointDisabledData(
+            endpoint=endpoint, observed_at=now, reason=status.reason or "asked", since=status.since
+        )
+        return endpoint_disabled(data)
+    if before is not None:
+        return endpoint_enabled(EndpointEnabledData(endpoint=endpoint, observed_at=now, since=before.since))
+    return None
 
 
 def _keeping(found: dict[str, T]) -> Callable[[str, T | None], None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -84,6 +84,7 @@ class Intake:
         release: Release,
         changed: Callable[[], None],
         max_wait_ms: int,
+        security: Mapping[str, Any] | None = None,
     ) -> None:
         """Take what to read and who works on it.
 
@@ -100,8 +101,10 @@ class Intake:
             changed: Called when `owned` has changed. What came may have been another's until now, and nothing is read
                 of it yet; the work on what went is about to be ended.
             max_wait_ms: For how long the broker holds an empty answer back. A partition that is resumed waits for it.
+            security: What aiokafka needs besides to be let in.
         """
         self._bootstrap = bootstrap
+        self._security = security or {}
         self._group = group
         self._member = member
         self._topics = tuple(topics)
@@ -128,6 +131,7 @@ class Intake:
         self._failure = asyncio.get_running_loop().create_future()
         consumer = AIOKafkaConsumer(
             bootstrap_servers=self._bootstrap.split(","),
+            **self._security,
             group_id=self._group,
             # The broker makes the member's id of it, and the assignor goes by that.
             client_id=f"{self._member}-{self._group}",
@@ -200,6 +204,10 @@ class Intake:
         partition = self._partitions.get(tp)
         return -1 if partition is None else partition.tracker.last
 
+    def entries(self) -> list[Entry]:
+        """What is begun and not done."""
+        return [entry for partition in self._partitions.values() for entry in partition.entries.values()]
+
     def works_on(self, tp: TopicPartition, offset: int) -> bool:
         """Whether a record is begun and not done."""
         partition = self._partitions.get(tp)
@@ -227,6 +235,27 @@ class Intake:
         position: int = await self._consumer.position(tp)
         partition = self._partitions.get(tp)
         return partition.overflow[0].offset if partition is not None and partition.overflow else position
+
+    def partitions(self) -> int | None:
+        """How many partitions are owned; None while the group has not decided."""
+        return len(self.owned) if self.assigned.is_set() else None
+
+    async def backlog(self) -> dict[str, int]:
+        """How many records of each topic are not dealt with, of the partitions that are owned.
+
+        Raises:
+            KafkaError: The brokers did not say, or the partitions were taken away meanwhile.
+        """
+        consumer, found = self._consumer, dict.fromkeys(self._topics, 0)
+        if consumer is None or not self.owned:
+            return found
+        for tp, end in (await consumer.end_offsets(list(self.owned))).items():
+            position: int = await consumer.position(tp)
+            partition = self._partitions.get(tp)
+            taken = 0 if partition is None else len(partition.tracker) + len(partition.overflow)
+            # The two were asked one after the other: what was written in between may be read already.
+            found[tp.topic] += max(end - position, 0) + taken
+        return found
 
     def _own(self, tps: Iterable[TopicPartition]) -> None:
         self.owned = frozenset(tps)
@@ -305,6 +334,7 @@ class Intake:
         """The group takes partitions away: end the work on them and commit before another member begins."""
         if self._consumer is None:
             return
+        self.assigned.clear()
         self._own(self.owned.difference(tps))
         try:
             await self._give_up(self._consumer, tps)

@@ -65,6 +65,17 @@ class Lane(Generic[Item]):
         """Whether it is for the items under way that others wait, and not for the pace."""
         return len(self._running) >= self._concurrency
 
+    def change(self, concurrency: int, pace: Pace | None) -> None:
+        """Go by other bounds from now on. What waits stays in its place, what is under way goes on."""
+        self._concurrency = concurrency
+        self._pace = pace
+        if self._alarm is not None:
+            # It was set for the pace before.
+            self._alarm.cancel()
+            self._alarm = None
+        self._stalled = False
+        self._fill()
+
     def offer(self, item: Item) -> bool:
         """Take the item in, if there is a place for it; must be called within the running loop.
 

@@ -83,6 +83,11 @@ class Order:
         for at in [at for at in self._places if condition(at)]:
             self.release(at)
 
+    def drop(self, endpoint: str) -> None:
+        """Release all of an endpoint."""
+        for at in [at for at, place in self._places.items() if place.call.endpoint == endpoint]:
+            self.release(at)
+
     def earlier(self, at: Position) -> list[Position]:
         """What is outstanding of the call before the record at this position, which must be outstanding itself."""
         place = self._places[at]

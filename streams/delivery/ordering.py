@@ -19,9 +19,10 @@ still there, for it could not commit. What is repeated is the call's again from 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
+from typing import Any
 
 import msgspec
 import structlog
@@ -30,6 +31,7 @@ from aiokafka.errors import KafkaError
 
 from gateway.contract.deliveries import Delivery
 from gateway.contract.times import UtcTime
+from gateway.runtime.kafka import stop_consumer
 from streams.delivery.errands import Errands
 from streams.delivery.intake import Entry, Intake
 from streams.delivery.order import Call, Order, Place, Position
@@ -73,6 +75,7 @@ class Ordering:
         put_off: Callable[[Entry, float | None], None],
         fail: Callable[[BaseException], None],
         clock: Callable[[], datetime],
+        security: Mapping[str, Any] | None = None,
     ) -> None:
         """Take what is to be kept in order and what becomes of it.
 
@@ -83,9 +86,11 @@ class Ordering:
             put_off: Parks an entry for so many seconds, None: for as short as possible.
             fail: Gets an error that ends the work.
             clock: The wall clock.
+            security: What aiokafka needs besides to be let in.
         """
         self._bootstrap = bootstrap
-        self._endpoints = frozenset(endpoints)
+        self._security = security or {}
+        self._endpoints = set(endpoints)
         self._enter = enter
         self._put_off = put_off
         self._clock = clock
@@ -108,6 +113,27 @@ class Ordering:
     def keeps(self, delivery: Delivery) -> bool:
         """Whether the delivery's endpoint wants order."""
         return delivery.endpoint in self._endpoints
+
+    def keep(self, endpoint: str, *, kept: bool) -> None:
+        """From now on an endpoint wants order, or does not.
+
+        What is under way there goes on. What is outstanding has to be learnt first, as with partitions that are new.
+        """
+        if kept == (endpoint in self._endpoints):
+            return
+        if kept:
+            self._endpoints.add(endpoint)
+            for intake in {id(one): one for one in self._intakes.values()}.values():
+                for entry in intake.entries():
+                    if isinstance(entry.data, Delivery) and entry.data.endpoint == endpoint:
+                        with suppress(ValueError):
+                            self.arrived(entry)
+            self.changed()
+        else:
+            self._endpoints.discard(endpoint)
+            self._order.drop(endpoint)
+            for call in [one for one in self._waiting if one.endpoint == endpoint]:
+                self._wake(call)
 
     def arrived(self, entry: Entry) -> bool:
         """An entry was read; False if there is no place for it any more.
@@ -153,11 +179,9 @@ class Ordering:
     def sweep(self) -> None:
         """Put off what has waited here for too long; to be called several times a second."""
         latest = asyncio.get_running_loop().time() - PATIENCE
-        late = [entry for waiting in self._waiting.values() for since, entry in waiting if since <= latest]
+        late = {entry for waiting in self._waiting.values() for since, entry in waiting if since <= latest}
         if late:
-            gone = set(late)
-            self.withdraw(gone.__contains__)
-            for entry in late:
+            for entry in self.withdraw(late.__contains__):
                 if entry.live:
                     self._put_off(entry, None)
 
@@ -180,14 +204,17 @@ class Ordering:
             if call is not None:
                 self._wake(call)
 
-    def withdraw(self, condition: Callable[[Entry], bool]) -> None:
-        """Forget the waiting entries for which the condition holds."""
+    def withdraw(self, condition: Callable[[Entry], bool]) -> list[Entry]:
+        """Give back the waiting entries for which the condition holds."""
+        found: list[Entry] = []
         for call, waiting in list(self._waiting.items()):
+            found += [entry for _, entry in waiting if condition(entry)]
             left = [one for one in waiting if not condition(one[1])]
             if left:
                 self._waiting[call] = left
             else:
                 del self._waiting[call]
+        return found
 
     def changed(self) -> None:
         """What this worker owns has changed."""
@@ -266,13 +293,16 @@ class Ordering:
     @asynccontextmanager
     async def _reader(self) -> AsyncIterator[AIOKafkaConsumer]:
         consumer = AIOKafkaConsumer(
-            bootstrap_servers=self._bootstrap.split(","), isolation_level="read_committed", fetch_max_wait_ms=100
+            bootstrap_servers=self._bootstrap.split(","),
+            **self._security,
+            isolation_level="read_committed",
+            fetch_max_wait_ms=100,
         )
         try:
             await consumer.start()
             yield consumer
         finally:
-            await consumer.stop()
+            await stop_consumer(consumer)
 
     async def _read(self, consumer: AIOKafkaConsumer, tps: list[TopicPartition]) -> None:
         consumer.assign(tps)

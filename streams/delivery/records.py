@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
@@ -10,14 +10,20 @@ from typing import Literal
 import msgspec
 
 from gateway.contract.deliveries import DeadLetter, Delivery
+from gateway.contract.events import Header
 from gateway.contract.topics import Topics
+from gateway.runtime.endpoints import status_records
 from streams.delivery.attempt import Result
 from streams.delivery.retries import Schedule, longest_hold
+from streams.delivery.standing import Change, Refusal
+from streams.delivery.standing import Code as Unwanted
 from streams.outbox import MAX_DELIVERY_BYTES
 
 # Why a delivery is given up, as the metrics have it.
-Code = Literal["gone", "expired"]
+Code = Literal["gone", "expired"] | Unwanted
 Record = tuple[str, bytes | None, bytes]  # topic, key, value
+# With headers; a value of None withdraws what the key said.
+Statement = tuple[str, bytes, bytes | None, Sequence[Header]]
 
 # Seconds. Older than any hold, and nothing that a datetime cannot do.
 _LONGEST_AGE = 7 * 86_400.0
@@ -72,11 +78,21 @@ class Records:
             value = _encode(letter)
         return self._topics.dead_letters.name, None if delivery is None else delivery.endpoint.encode(), value
 
-    def verdict(self, delivery: Delivery, result: Result, schedule: Schedule) -> Verdict:
-        """What becomes of a delivery after an attempt."""
+    def status(self, change: Change) -> Sequence[Statement]:
+        """How an endpoint stands from now on, and what is told of that."""
+        records = status_records(self._topics, change.endpoint, change.status, change.was, self._clock())
+        return [(one.topic, one.key, one.value, one.headers) for one in records]
+
+    def verdict(
+        self, delivery: Delivery, result: Result, schedule: Schedule, refusal: Refusal | None = None
+    ) -> Verdict:
+        """What becomes of a delivery after an attempt; `refusal` is what would keep the next one from being made."""
         if result.delivered:
             return Verdict()
         counted = msgspec.structs.replace(delivery, attempts=delivery.attempts + 1)
+        if refusal is not None and refusal.code is not None and not result.gone:
+            letter = self.dead_letter(f"{refusal.reason}; last: {result.attempt.error}", counted)
+            return Verdict(letter, given_up=refusal.code)
         wait = None if result.gone else schedule.wait(counted.attempts, result.retry_after)
         if wait is not None:
             return Verdict(self.parked(counted, schedule, wait), wait)

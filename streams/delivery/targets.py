@@ -19,6 +19,9 @@ from streams.delivery.errors import SecretError
 from streams.delivery.signing import Key, Signer, scheme_of
 from streams.delivery.tls import BY_DEFAULT, tls_of
 
+# The secret that a reference points to; the second is the field that an error names. Raises ConfigError.
+Read = Callable[[str, str], str]
+
 
 @dataclass(frozen=True, slots=True)
 class Target:
@@ -37,36 +40,42 @@ def targets_of(
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     *,
     allow_http: bool = False,
+    read: Read = secret,
 ) -> dict[str, Target]:
-    """The endpoints by id, with their secrets, headers and certificates read from where they are.
+    """The endpoints of the configuration by id, each as `target_of` has it. Raises ConfigError as that does."""
+    return {
+        endpoint.id: target_of(endpoint, clock(), f"endpoints[{at}].", allow_http=allow_http, read=read)
+        for at, endpoint in enumerate(endpoints)
+    }
 
-    What has expired by `clock` is not read: it may be gone from where it was. `allow_http` is `delivery.allow_http`.
+
+def target_of(endpoint: Endpoint, now: datetime, prefix: str = "", *, allow_http: bool, read: Read = secret) -> Target:
+    """An endpoint with its secrets, headers and certificates read from where they are.
+
+    What has expired by `now` is not read: it may be gone from where it was. `prefix` stands before the names of its
+    fields in an error; `allow_http` is `delivery.allow_http`; `read` opens a reference to a signing secret.
 
     Raises:
         ConfigError: A secret is not there or is not a signing secret, or the endpoint must not or can't be reached as
             it says; names the field, never the secret.
     """
-    now = clock()
-    targets: dict[str, Target] = {}
-    for at, endpoint in enumerate(endpoints):
-        keys: list[Key] = []
-        secrets: list[str] = []
-        for n, declared in enumerate(endpoint.secrets):
-            expiry = expiry_of(declared)
-            if expiry is not None and expiry <= now:
-                continue
-            where = f"endpoints[{at}].secrets[{n}]"
-            secrets.append(secret(reference_of(declared), where))
-            try:
-                keys.append(Key(scheme_of(secrets[-1]), expiry))
-            except SecretError as error:
-                raise ConfigError(f"endpoint {endpoint.id}", where, str(error)) from None
+    keys: list[Key] = []
+    secrets: list[str] = []
+    for n, declared in enumerate(endpoint.secrets):
+        expiry = expiry_of(declared)
+        if expiry is not None and expiry <= now:
+            continue
+        where = f"{prefix}secrets[{n}]"
+        secrets.append(read(reference_of(declared), where))
         try:
-            signer = Signer(keys)
+            keys.append(Key(scheme_of(secrets[-1]), expiry))
         except SecretError as error:
-            raise ConfigError(f"endpoint {endpoint.id}", f"endpoints[{at}].secrets", str(error)) from None
-        targets[endpoint.id] = _target(endpoint, signer, secrets, f"endpoints[{at}].", allow_http=allow_http)
-    return targets
+            raise ConfigError(f"endpoint {endpoint.id}", where, str(error)) from None
+    try:
+        signer = Signer(keys)
+    except SecretError as error:
+        raise ConfigError(f"endpoint {endpoint.id}", f"{prefix}secrets", str(error)) from None
+    return _target(endpoint, signer, secrets, prefix, allow_http=allow_http)
 
 
 def _target(endpoint: Endpoint, signer: Signer, secrets: Sequence[str], prefix: str, *, allow_http: bool) -> Target:

@@ -32,11 +32,13 @@ class Waiting(Generic[Item]):
         if self._items[0][2] is item:
             self._set_alarm()
 
-    def withdraw(self, condition: Callable[[Item], bool]) -> None:
-        """Forget the items for which the condition holds."""
+    def withdraw(self, condition: Callable[[Item], bool]) -> list[Item]:
+        """Give back the items for which the condition holds."""
+        items = [one[2] for one in self._items if condition(one[2])]
         self._items = [one for one in self._items if not condition(one[2])]
         heapq.heapify(self._items)
         self._set_alarm()
+        return items
 
     def _set_alarm(self) -> None:
         if self._alarm is not None:

@@ -14,30 +14,30 @@ import structlog
 
 from gateway.config import Config
 from gateway.contract.deliveries import RETRY_DELAYS, Delivery
+from gateway.contract.endpoints import Endpoint, EndpointStatus
 from gateway.contract.topics import Topics
+from gateway.runtime.sealing import Seals
+from gateway.runtime.security import security_settings
 from streams.delivery.addresses import AddressPolicy
 from streams.delivery.attempt import Result, Sender
-from streams.delivery.circuits import Pass
+from streams.delivery.ending import STOP_GRACE, Ending
 from streams.delivery.errands import Errands
 from streams.delivery.errors import WorkerError
-from streams.delivery.intake import Entry, Intake, Partition
+from streams.delivery.gate import Gate
+from streams.delivery.intake import Entry, Intake
 from streams.delivery.ordering import Ordering
 from streams.delivery.proxying import proxy_of
 from streams.delivery.records import Records
-from streams.delivery.routes import PATIENCE, Route, route_to
-from streams.delivery.targets import targets_of
+from streams.delivery.retries import Schedule
+from streams.delivery.routes import PATIENCE, Route, Routes
+from streams.delivery.standing import Standing
+from streams.delivery.targets import target_of, targets_of
 from streams.delivery.waiting import Waiting
 from streams.metrics import StreamsMetrics
 from streams.outbox import MAX_DELIVERY_BYTES, Outbox
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
-# Seconds that attempts under way get to finish when their partitions are taken away, or the worker stops. An attempt
-# that is cut off may have been received, and is made again.
-REVOKE_GRACE = 1.0
-STOP_GRACE = 5.0
-# Seconds that the brokers get in any case to take what is left.
-_LEAST_GRACE = 1.0
 # Attempts' records are written in batches; nothing waits for them but the offset.
 _LINGER_MS = 5
 
@@ -64,25 +64,42 @@ class DeliveryWorker:
     ) -> None:
         """Take the configuration, the figures to keep, and the delays between attempts (seconds; each has its topic).
 
+        To be made within the running loop.
+
         Raises:
-            ConfigError: An endpoint's secret is not there or is not one.
+            ConfigError: A secret of an endpoint, or of the brokers, is not there or is not one.
         """
         self._config = config
         self._metrics = metrics
         self._clock = clock
-        self._rng = rng
-        self._delays = tuple(delays)
         self._topics = Topics(config.kafka.prefix, delays)
         self._records = Records(self._topics, clock)
-        self._targets = targets_of(config.endpoints, allow_http=config.delivery.allow_http)
+        self._parking = Schedule(delays, rng)
+        self._standing = Standing(
+            [one.id for one in config.endpoints],
+            disable_after=config.delivery.disable_after,
+            clock=clock,
+            rng=rng,
+        )
         self._policy = AddressPolicy(config.delivery.allow_networks)
         self._proxy = proxy_of(config.delivery)
-        self._routes: dict[str, Route] = {}
+        self._routes = Routes(
+            lambda target: Route(target, self._attempt, topics=delays, window=config.delivery.window, rng=rng)
+        )
+        self._read = Seals(config.delivery.sealing_keys).read
+        allow_http = config.delivery.allow_http
+        for target in targets_of(config.endpoints, clock, allow_http=allow_http, read=self._read).values():
+            self._routes.put(target)
         self._waiting: Waiting[Entry] = Waiting(clock, self._due)
         self._errands = Errands(self._fail)
         self._failure: asyncio.Future[None] | None = None
-        self._grace = REVOKE_GRACE
-        self._outbox = Outbox(config.kafka.bootstrap, f"{config.kafka.prefix}-webhook-delivery", linger_ms=_LINGER_MS)
+        self._security = security_settings(config.kafka)
+        self._outbox = Outbox(
+            config.kafka.bootstrap,
+            f"{config.kafka.prefix}-webhook-delivery",
+            linger_ms=_LINGER_MS,
+            security=self._security,
+        )
         self._sender: Sender | None = None
         member = uuid.uuid4().hex
         self._ordering = Ordering(
@@ -91,6 +108,25 @@ class DeliveryWorker:
             enter=self._enter,
             put_off=self._put_off,
             fail=self._fail,
+            clock=clock,
+            security=self._security,
+        )
+        self._gate = Gate(
+            routes=self._routes,
+            standing=self._standing,
+            ordering=self._ordering,
+            waiting=self._waiting,
+            put_off=self._put_off,
+            bury=self._bury,
+            metrics=metrics,
+        )
+        self._ending = Ending(
+            routes=self._routes,
+            ordering=self._ordering,
+            waiting=self._waiting,
+            errands=self._errands,
+            outbox=self._outbox,
+            park=self._park,
             clock=clock,
         )
         self._intakes = [
@@ -108,13 +144,14 @@ class DeliveryWorker:
         """
         self._failure = asyncio.get_running_loop().create_future()
         self._sender = Sender(self._policy, self._clock, proxy=self._proxy)
-        for endpoint_id, target in self._targets.items():
-            self._routes[endpoint_id] = route_to(
-                target, self._attempt, topics=self._delays, window=self._config.delivery.window, rng=self._rng
-            )
         await self._outbox.start()
         for intake in self._intakes:
             await intake.start()
+
+    @property
+    def intakes(self) -> Sequence[Intake]:
+        """What it reads through: new deliveries, and retries."""
+        return self._intakes
 
     async def ready(self) -> None:
         """Wait until the groups have given this worker its partitions."""
@@ -147,17 +184,17 @@ class DeliveryWorker:
 
         Without `commit` nothing more is written or committed, as after a crash.
         """
-        self._grace = STOP_GRACE
+        self._ending.grace = STOP_GRACE
         if self._failure is not None and self._failure.done():
             # What was written is not certain; a restart does it again.
             commit = False
             _ = self._failure.exception()
         if not commit:
-            await self._abandon()
+            await self._ending.abandon()
         try:
             await asyncio.gather(*(intake.stop(commit=commit) for intake in self._intakes))
         finally:
-            await self._abandon()
+            await self._ending.abandon()
             await self._outbox.stop()
             if self._sender is not None:
                 await self._sender.close()
@@ -171,12 +208,33 @@ class DeliveryWorker:
             window=self._config.delivery.window,
             session_timeout=self._config.kafka.session_timeout,
             handler=self._handle,
-            release=self._release,
+            release=self._ending.release,
             changed=self._changed,
             max_wait_ms=max_wait_ms,
+            security=self._security,
         )
         self._ordering.read_by(intake, topics, new=topics == [self._topics.deliveries.name])
         return intake
+
+    def declare(self, endpoint: str, as_: Endpoint | None) -> None:
+        """Deliver to an endpoint as it is from now on; None: to it no more, and what there is for it is given up.
+
+        Attempts under way finish as they began; what waits goes where it now leads.
+
+        Raises:
+            ConfigError: It can't be reached as it says; what was there before stands.
+        """
+        target = None
+        if as_ is not None:
+            allow_http = self._config.delivery.allow_http
+            target = target_of(as_, self._clock(), allow_http=allow_http, read=self._read)
+        self._gate.declare(endpoint, target)
+
+    def state(self, endpoint: str, status: EndpointStatus | None) -> None:
+        """Heed how an endpoint stands from now on, by its topic; None: it is active and well."""
+        change = self._gate.state(endpoint, status)
+        for record in () if change is None else self._records.status(change):
+            self._errands.run(self._outbox.send(*record))
 
     # What happens to a record: at once to its lane, or when it is due, or to the dead letters.
 
@@ -190,10 +248,11 @@ class DeliveryWorker:
         except msgspec.MsgspecError as error:
             self._bury(entry, "unreadable", f"not a delivery: {error}", None, raw=value)
             return
-        if delivery.endpoint not in self._routes:
-            self._bury(entry, "unknown_endpoint", "no such endpoint in the configuration", delivery)
-            return
         entry.data = delivery
+        refusal = self._standing.refusal(delivery)
+        if refusal is not None and refusal.code is not None:
+            self._bury(entry, refusal.code, refusal.reason, delivery)
+            return
         try:
             taken_in = self._ordering.arrived(entry)
         except ValueError as error:
@@ -220,7 +279,9 @@ class DeliveryWorker:
 
     def _enter(self, entry: Entry) -> None:
         delivery: Delivery = entry.data
-        route = self._routes[delivery.endpoint]
+        route = self._routes.get(delivery.endpoint)
+        if self._gate.turns_away(entry) or route is None:
+            return
         if not self._ordering.may_go(entry):
             self._ordering.wait(entry)
         elif route.circuit.shut:
@@ -230,30 +291,32 @@ class DeliveryWorker:
 
     def _put_off(self, entry: Entry, wait: float | None) -> None:
         """There is no place for it, its endpoint is left alone, or its turn has not come. That is no attempt."""
-        endpoint = entry.data.endpoint
-        self._metrics.spilled(endpoint)
-        self._errands.run(self._park(entry, self._routes[endpoint].schedule.park() if wait is None else wait))
+        self._metrics.spilled(entry.data.endpoint)
+        self._errands.run(self._park(entry, self._parking.park() if wait is None else wait))
 
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(PATIENCE / 4)
-            for route in self._routes.values():
+            for route in self._routes:
                 for entry in route.lane.overdue():
                     if entry.live:
                         self._put_off(entry, route.spill_wait())
             self._ordering.sweep()
+            self._metrics.lanes({route.target.endpoint.id: route.lane for route in self._routes})
 
     async def _attempt(self, route: Route, entry: Entry) -> None:
         """Make an attempt and write what came of it; the entry is done when that is written."""
-        if not entry.live or self._sender is None:
+        if not entry.live or self._sender is None or self._gate.turns_away(entry):
             return
         if not self._ordering.may_go(entry):
             # The partition may have been lost and found again meanwhile.
             self._ordering.wait(entry)
             return
-        leave = route.circuit.admit()
+        # The route may change while the attempt is under way.
+        circuit = route.circuit
+        leave = circuit.admit()
         if leave is None:
-            self._put_off(entry, route.circuit.wait())
+            self._put_off(entry, circuit.wait())
             return
         result: Result | None = None
         try:
@@ -261,10 +324,12 @@ class DeliveryWorker:
                 result = await self._sender.send(route.target, entry.data)
         finally:
             if result is None:
-                route.circuit.abandoned(leave)
+                circuit.abandoned(leave)
         self._metrics.attempt(result.attempt)
-        self._learn(route, leave, delivered=result.delivered)
-        verdict = self._records.verdict(entry.data, result, route.schedule)
+        if result.delivered:
+            self._metrics.delivered(entry.data, self._clock())
+        changes = self._gate.learn(route, circuit, leave, result)
+        verdict = self._records.verdict(entry.data, result, route.schedule, self._standing.refusal(entry.data))
         if verdict.given_up is not None:
             self._metrics.dead_letter(verdict.given_up)
             _log.warning(
@@ -276,10 +341,11 @@ class DeliveryWorker:
         try:
             attempt = await self._outbox.enqueue(*self._records.attempt(result))
             moved = None if verdict.record is None else await self._outbox.enqueue(*verdict.record)
+            written = [await self._outbox.enqueue(*one) for change in changes for one in self._records.status(change)]
         except Exception as error:  # noqa: BLE001 - handed to run(), which ends the worker with it
             self._fail(error)
             return
-        written = [attempt] if moved is None else [attempt, moved]
+        written += [attempt] if moved is None else [attempt, moved]
         self._errands.after(written, lambda: self._done(entry, None if moved is None else moved.result(), verdict.wait))
 
     def _done(self, entry: Entry, moved_to: Any = None, wait: float | None = None) -> None:
@@ -289,27 +355,9 @@ class DeliveryWorker:
         entry.done()
         self._ordering.done(entry)
 
-    def _learn(self, route: Route, leave: Pass, *, delivered: bool) -> None:
-        """Tell the circuit of an attempt's outcome; what waits behind a circuit that opens is parked."""
-        endpoint, circuit = route.target.endpoint.id, route.circuit
-        before = circuit.is_open
-        if delivered:
-            circuit.succeeded()
-        else:
-            circuit.failed(leave)
-        if circuit.is_open == before:
-            return
-        self._metrics.circuit(endpoint, is_open=circuit.is_open)
-        if circuit.is_open:
-            _log.warning("an endpoint fails and is left alone", endpoint=endpoint)
-            for entry in route.lane.withdraw(lambda one: one.live):
-                self._put_off(entry, circuit.wait())
-        else:
-            _log.info("an endpoint that failed is well again", endpoint=endpoint)
-
     async def _park(self, entry: Entry, wait: float) -> None:
         delivery: Delivery = entry.data
-        record = self._records.parked(delivery, self._routes[delivery.endpoint].schedule, wait)
+        record = self._records.parked(delivery, self._parking, wait)
         self._done(entry, await (await self._outbox.enqueue(*record)), wait)
 
     def _bury(self, entry: Entry, code: str, reason: str, delivery: Delivery | None, raw: bytes | None = None) -> None:
@@ -326,69 +374,9 @@ class DeliveryWorker:
     def _changed(self) -> None:
         """We own other partitions, and another worker may have sent to their endpoints."""
         self._ordering.changed()
-        for route in self._routes.values():
+        for route in self._routes:
             if route.pace is not None:
                 route.pace.used()
-
-    # What ends the work.
-
-    async def _release(self, entries: list[Entry]) -> None:
-        """End the work on entries that are no longer ours: attempts may finish for a while, the rest is left or parked.
-
-        Those that keep a finished one from being committed are parked: it would be delivered twice otherwise.
-        """
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._grace
-        mine = set(entries)
-        # From here on none of them is begun.
-        self._waiting.withdraw(mine.__contains__)
-        self._ordering.withdraw(mine.__contains__)
-        for route in self._routes.values():
-            route.lane.withdraw(mine.__contains__)
-        attempts = [task for route in self._routes.values() for task in route.lane.tasks(mine.__contains__)]
-        if attempts:
-            _, late = await asyncio.wait(attempts, timeout=self._grace)
-            for task in late:
-                task.cancel()
-            if late:
-                await asyncio.wait(late)
-        # Usually a few milliseconds; longer only where the brokers do not answer.
-        left = max(deadline - loop.time(), _LEAST_GRACE)
-        await self._errands.wait(left)
-        # What attempts have handed over counts once it is written.
-        await self._outbox.flush(left)
-        await self._park_blockers({entry.partition for entry in entries})
-
-    async def _park_blockers(self, partitions: set[Partition]) -> None:
-        now = self._clock()
-        parked: list[asyncio.Task[None]] = []
-        for partition in partitions:
-            for offset in partition.tracker.blockers():
-                entry = partition.entries[offset]
-                if entry.data is not None:
-                    wait = max(((entry.data.due_at or now) - now).total_seconds(), 0.0)
-                    parked.append(asyncio.create_task(self._park(entry, wait)))
-        if not parked:
-            return
-        _, late = await asyncio.wait(parked, timeout=_LEAST_GRACE)
-        for task in late:
-            task.cancel()
-        # An error here leaves offsets uncommitted, no more: what is not parked is read again.
-        for error in await asyncio.gather(*parked, return_exceptions=True):
-            if isinstance(error, Exception):
-                _log.warning("a delivery was not parked", kind=type(error).__name__)
-
-    async def _abandon(self) -> None:
-        """Drop whatever is under way."""
-        self._waiting.withdraw(lambda _: True)
-        await self._ordering.stop()
-        tasks = self._errands.cancel()
-        for route in self._routes.values():
-            route.lane.withdraw(lambda _: True)
-            tasks += route.lane.tasks(lambda _: True)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
     def _fail(self, error: BaseException) -> None:
         if self._failure is not None and not self._failure.done():

@@ -14,6 +14,7 @@ from gateway.contract.deliveries import Attempt, DeadLetter, Delivery
 from gateway.contract.endpoints import Endpoint
 from gateway.dev.brokers import Broker
 from streams.delivery.errors import WorkerError
+from streams.delivery.standing import UNKNOWN_GRACE
 from streams.delivery.worker import DeliveryWorker
 from streams.metrics import StreamsMetrics
 from tests.support.delivering import attempts_made, decoded, endpoint, lag, produce, working
@@ -153,7 +154,7 @@ async def test_poison_goes_to_the_dead_letters_and_the_rest_goes_on(
             await produce_raw(
                 config.kafka.bootstrap, topics.deliveries.name, b"poison", None, b"{}", b"[" + b"1," * 480_000 + b"1]"
             )
-            (stranger,) = await produce(config, topics, "c", 1, to="stranger")
+            (stranger,) = await produce(config, topics, "c", 1, to="stranger", age=UNKNOWN_GRACE)
             (wanted,) = await produce(config, topics, "c", 1)
             await eventually(lambda: there.accepted() == [wanted])
 

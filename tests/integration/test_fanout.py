@@ -261,7 +261,7 @@ async def test_metrics_are_served_and_hold_no_number(embedded_broker: Broker, pr
                 return text if 'attempts_total{endpoint="e",outcome="delivered"} 1.0' in text else None
 
             text = await eventually(figures)
-        assert 'ringcloud_call_events_total{account="7",direction="unknown",type="call.started"} 1.0' in text
+        assert 'ringcloud_calls_started_total{account="7",direction="unknown"} 1.0' in text
         assert "ringcloud_webhook_attempt_seconds_bucket" in text
         assert "79990000000" not in text
         assert there.url() not in text

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import random
-from collections import Counter, defaultdict
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
@@ -13,7 +10,6 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from aiohttp import web
 from aiokafka import AIOKafkaProducer
 
 from gateway.config import Config
@@ -23,38 +19,10 @@ from gateway.contract.topics import Topics
 from gateway.dev.brokers import Broker
 from streams.delivery import ordering
 from streams.fanout import expand
-from tests.support.delivering import decoded, endpoint, lag, park, working
+from tests.support.delivering import Witness, decoded, endpoint, lag, park, working
 from tests.support.kafka import read_all
 from tests.support.waiting import eventually
 from tests.support.webhooks import call_event, config_for, create_topics, produce_raw, receiver
-
-
-class Witness:
-    """A receiver's behaviour that fails now and then, and notes what came before its call's earlier events were taken."""
-
-    def __init__(self, *, fails: float = 0.0, seed: int = 0) -> None:
-        self.random = random.Random(seed)
-        self.fails = fails
-        self.failing: set[str] = set()
-        self.taken: dict[str, set[int]] = defaultdict(set)
-        self.times: Counter[tuple[str, int]] = Counter()
-        self.early: list[tuple[str, int]] = []
-
-    async def __call__(self, request: web.Request, body: bytes) -> web.StreamResponse:
-        data = msgspec.json.decode(body)["data"]
-        call, sequence = data["call_id"], data["sequence"]
-        self.times[call, sequence] += 1
-        if not self.taken[call].issuperset(range(1, sequence)):
-            self.early.append((call, sequence))
-        await asyncio.sleep(self.random.uniform(0, 0.02))
-        if call in self.failing or self.random.random() < self.fails:
-            return web.Response(status=503)
-        self.taken[call].add(sequence)
-        return web.Response()
-
-    def whole(self, calls: Sequence[str], events: int) -> bool:
-        """every event of these calls was taken"""
-        return all(self.taken[call] == set(range(1, events + 1)) for call in calls)
 
 
 async def produce_calls(

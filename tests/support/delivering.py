@@ -1,6 +1,8 @@
 """A delivery worker at work, deliveries for it, and what it has written and committed."""
 
 import asyncio
+import random
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -8,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
+from aiohttp import web
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
@@ -15,6 +18,7 @@ from gateway.config import Config
 from gateway.contract.endpoints import Endpoint
 from gateway.contract.topics import Topics
 from streams.delivery.worker import DeliveryWorker
+from streams.endpoints import Endpoints
 from streams.fanout import expand
 from streams.metrics import StreamsMetrics
 from tests.support.kafka import read_all
@@ -23,24 +27,54 @@ from tests.support.webhooks import QUICK, Receiver, call_event, secret_file
 T = TypeVar("T")
 
 
+class Witness:
+    """A receiver's behaviour that fails now and then, and notes what came before its call's earlier events were taken."""
+
+    def __init__(self, *, fails: float = 0.0, seed: int = 0) -> None:
+        self.random = random.Random(seed)
+        self.fails = fails
+        self.failing: set[str] = set()
+        self.taken: dict[str, set[int]] = defaultdict(set)
+        self.times: Counter[tuple[str, int]] = Counter()
+        self.early: list[tuple[str, int]] = []
+
+    async def __call__(self, request: web.Request, body: bytes) -> web.StreamResponse:
+        data = msgspec.json.decode(body)["data"]
+        call, sequence = data["call_id"], data["sequence"]
+        self.times[call, sequence] += 1
+        if not self.taken[call].issuperset(range(1, sequence)):
+            self.early.append((call, sequence))
+        await asyncio.sleep(self.random.uniform(0, 0.02))
+        if call in self.failing or self.random.random() < self.fails:
+            return web.Response(status=503)
+        self.taken[call].add(sequence)
+        return web.Response()
+
+    def whole(self, calls: Sequence[str], events: int) -> bool:
+        """every event of these calls was taken"""
+        return all(self.taken[call] == set(range(1, events + 1)) for call in calls)
+
+
 @asynccontextmanager
 async def working(
     config: Config, delays: Sequence[int] = QUICK, *, crash: bool = False
 ) -> AsyncIterator[StreamsMetrics]:
-    """A worker with its partitions; at the end it is stopped, or dropped as by a crash."""
+    """A worker with its partitions that follows the endpoints' topic; at the end it is stopped, or dropped as by a crash."""
     metrics = StreamsMetrics()
     worker = DeliveryWorker(config, metrics, delays=delays)
-    await worker.start()
-    running = asyncio.create_task(worker.run())
-    try:
-        async with asyncio.timeout(60):
-            await worker.ready()
-        yield metrics
-        assert not running.done(), running
-    finally:
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
-        await worker.stop(commit=not crash)
+    async with Endpoints(config, worker.declare, stated=worker.state).followed() as follower:
+        await worker.start()
+        running = asyncio.create_task(worker.run())
+        try:
+            async with asyncio.timeout(60):
+                await worker.ready()
+            yield metrics
+            assert not running.done(), running
+            assert not follower.done(), follower
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+            await worker.stop(commit=not crash)
 
 
 def endpoint(there: Receiver, where: Path, name: str = "e", **settings: Any) -> Endpoint:
@@ -50,10 +84,11 @@ def endpoint(there: Receiver, where: Path, name: str = "e", **settings: Any) -> 
     )
 
 
-async def produce(config: Config, topics: Topics, name: str, count: int, to: str = "e") -> list[str]:
-    """Put deliveries for an endpoint on their topic; return their ids."""
+async def produce(config: Config, topics: Topics, name: str, count: int, to: str = "e", age: float = 0.0) -> list[str]:
+    """Put deliveries for an endpoint, made so many seconds ago, on their topic; return their ids."""
     found = Endpoint(id=to, url="http://unused/", secrets=("env:S",))
-    deliveries = [one for n in range(count) for one in expand(call_event(f"{name}{n}"), [found], datetime.now(UTC))]
+    made = datetime.now(UTC) - timedelta(seconds=age)
+    deliveries = [one for n in range(count) for one in expand(call_event(f"{name}{n}"), [found], made)]
     async with AIOKafkaProducer(bootstrap_servers=config.kafka.bootstrap, acks="all") as producer:
         for one in deliveries:
             await producer.send(topics.deliveries.name, msgspec.json.encode(one), key=one.endpoint.encode())

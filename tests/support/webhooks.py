@@ -129,7 +129,7 @@ def config_for(
 ) -> Config:
     """A configuration for tests."""
     return Config(
-        kafka=KafkaConfig(bootstrap=bootstrap, prefix=prefix.rstrip("."), session_timeout=6.0),
+        kafka=KafkaConfig(bootstrap=bootstrap, prefix=prefix.rstrip("."), partitions=3, session_timeout=6.0),
         endpoints=tuple(endpoints),
         delivery=DeliveryConfig(allow_networks=tuple(allow), allow_http=True, window=50),
         metrics=MetricsConfig(streams="127.0.0.1:0"),
@@ -147,7 +147,12 @@ async def create_topics(config: Config, delays: Sequence[int] = QUICK, partition
     """Create what the streams service needs."""
     topics = Topics(config.kafka.prefix, delays)
     needed = [topics.calls, topics.deliveries, *topics.retries.values(), topics.attempts, topics.dead_letters]
-    await asyncio.gather(*(create_topic(config.kafka.bootstrap, topic.name, partitions) for topic in needed))
+    await asyncio.gather(
+        *(create_topic(config.kafka.bootstrap, topic.name, partitions) for topic in (*needed, topics.gateway)),
+        create_topic(
+            config.kafka.bootstrap, topics.endpoints.name, config.kafka.partitions, topics.endpoints.settings()
+        ),
+    )
     return topics
 
 

@@ -17,11 +17,15 @@ from gateway.contract.notices import (
     AccountDegraded,
     AccountRecovered,
     DegradedData,
+    EndpointDisabledData,
+    EndpointEnabledData,
     GapData,
     GapDetected,
     Notice,
     RecoveredData,
     encode_notice,
+    endpoint_disabled,
+    endpoint_enabled,
     headers_of_notice,
 )
 from gateway.contract.times import utc
@@ -50,10 +54,14 @@ SILENT = msgspec.structs.replace(DEGRADED, data=msgspec.structs.replace(DEGRADED
 RECOVERED = AccountRecovered(
     id="1000-recovered-1", **COMMON, data=RecoveredData(account=1000, observed_at=NOW, since=utc(1_000))
 )
+DISABLED = endpoint_disabled(EndpointDisabledData(endpoint="crm", observed_at=NOW, reason="gone", since=utc(1_000)))
+ENABLED = endpoint_enabled(EndpointEnabledData(endpoint="crm", observed_at=NOW, since=utc(1_000)))
 ALL: dict[str, list[Notice]] = {
     "gap.detected": [GAP],
     "account.degraded": [DEGRADED, SILENT],
     "account.recovered": [RECOVERED],
+    "endpoint.disabled": [DISABLED],
+    "endpoint.enabled": [ENABLED],
 }
 EACH = [(type_, notice) for type_, notices in ALL.items() for notice in notices]
 
@@ -64,9 +72,9 @@ def says_the_same(theirs: BaseCloudEvent, type_: str, ours: Notice) -> None:
     assert attributes == {
         "specversion": "1.0",
         "id": ours.id,
-        "source": "/ringcloud/accounts/1000",
+        "source": "/ringcloud/endpoints/crm" if type_.startswith("endpoint.") else "/ringcloud/accounts/1000",
         "type": type_,
-        "subject": "1000",
+        "subject": "crm" if type_.startswith("endpoint.") else "1000",
         "datacontenttype": "application/json",
     }
     data = theirs.get_data()

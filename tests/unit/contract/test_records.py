@@ -73,7 +73,7 @@ def test_a_wrong_command_names_the_field(field: str, value: object) -> None:
 
 def test_a_result_can_be_told_of_what_could_not_be_read() -> None:
     result = CommandResult(
-        command_id=None, account=None, type=None, sequence=1, status="rejected", at=utc(0), field="num"
+        command_id="a", account=None, type=None, sequence=1, status="rejected", at=utc(0), field="num"
     )
     assert msgspec.json.decode(msgspec.json.encode(result), type=CommandResult) == result
 

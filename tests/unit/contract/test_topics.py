@@ -16,6 +16,7 @@ TABLE = {
     "ringcloud.poller-state.v1": ("account + part", None),
     "ringcloud.commands.v1": ("account", 1),
     "ringcloud.command-results.v1": ("account", 7),
+    "ringcloud.command-dead-letters.v1": ("shard", 30),
     "ringcloud.accounts.v1": ("account", None),
     "ringcloud.gateway.v1": ("account", 30),
     "ringcloud.webhook-endpoints.v1": ("endpoint", None),
