@@ -12,6 +12,7 @@ from gateway.config import KafkaConfig
 from gateway.contract.topics import Topics
 from gateway.polling import metrics
 from gateway.polling.shard import Shard, Work
+from gateway.runtime.health import Finding
 from gateway.runtime.kafka import client_settings, stop_consumer
 
 _log = structlog.get_logger(__name__)
@@ -72,6 +73,13 @@ class Ownership(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka has
             await self._stop(list(self._shards))
             await stop_consumer(consumer)
 
+    def finding(self) -> Finding:
+        """How it stands with the group: shards to work on, or none, which is to stand by for who has them."""
+        if not self.assigned.is_set():
+            return Finding(False, "the group has not decided yet who owns what")
+        owned = len(self._owned)
+        return Finding(True, f"{owned} owned" if owned else "standby: others own all shards")
+
     def accounts_changed(self, shards: Iterable[int]) -> None:
         """Accounts of these shards were declared, withdrawn or declared anew."""
         for number in shards:
@@ -81,6 +89,7 @@ class Ownership(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka has
     async def on_partitions_revoked(self, revoked: list[TopicPartition]) -> None:
         """Stop what was owned before anyone else can own it."""
         numbers = {one.partition for one in revoked}
+        self.assigned.clear()
         # First of all, so that what was fetched already starts none of them again.
         self._owned -= numbers
         await self._stop(list(numbers))

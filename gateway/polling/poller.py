@@ -88,6 +88,7 @@ class Poller:
         for which in LISTINGS:
             self._last_read[which] = time.time()
             metrics.SNAPSHOT_AGE.labels(account, which).set_function(partial(self._age, which))
+            metrics.POLLS_ALLOWED.labels(account, which).set(len(self._keys) / ACTIVE.interval)
         self._count_live()
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -101,6 +102,7 @@ class Poller:
             metrics.ACTIVE_CALLS.remove(account)
             for which in LISTINGS:
                 metrics.SNAPSHOT_AGE.remove(account, which)
+                metrics.POLLS_ALLOWED.remove(account, which)
 
     @property
     def memory(self) -> Memory:
@@ -195,7 +197,8 @@ class Poller:
         self._last_turn[which] = turn
         notices = [self._readable(which, "unchanged" if same else "read")]
         state = self._state or first_state(self._rules, window)
-        diff = diff_of(self._rules, state, rows, window, answer.server_date)
+        with metrics.DIFF.labels(which).time():
+            diff = diff_of(self._rules, state, rows, window, answer.server_date)
         if which == "completed" and diff.state.mark.completed == window:
             notices.append(gap_before(self._rules.account, state.mark, rows or (), self._zone, window))
         # Rows that wait for the other list must be read again even if the answer stays the same.
@@ -232,8 +235,7 @@ class Poller:
         records += [self._notice_record(notice) for notice in notices]
         records += state_records(self._shard, account, parts)
         await self._shard.committer.commit(records)
-        for event in events:
-            metrics.EVENTS.labels(str(account), event.type).inc()
+        metrics.committed(account, events)
         for notice in notices:
             metrics.NOTICES.labels(str(account), notice.type).inc()
 
