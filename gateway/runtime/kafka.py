@@ -17,12 +17,15 @@ from gateway.config import KafkaConfig
 from gateway.contract.topics import Topic, Topics
 from gateway.runtime.connections import mend_connections
 from gateway.runtime.fetching import mend_fetching
+from gateway.runtime.refusals import mend_refusals
+from gateway.runtime.security import security_settings
 
 _log = structlog.get_logger(__name__)
 
 # Whoever uses Kafka comes by here.
 mend_connections()
 mend_fetching()
+mend_refusals()
 
 # What a topic's settings are compared on: the rest may be tuned by whoever runs the brokers.
 _CHECKED = ("cleanup.policy", "retention.ms")
@@ -41,11 +44,15 @@ class TopicError(Exception):
 
 
 def client_settings(config: KafkaConfig, name: str) -> dict[str, Any]:
-    """What every aiokafka client of the gateway is made with; `name` shows up in the brokers' logs."""
+    """What every aiokafka client of the gateway is made with; `name` shows up in the brokers' logs.
+
+    Raises ConfigError for a secret or a file that can't be read.
+    """
     return {
         "bootstrap_servers": config.bootstrap,
         "client_id": f"{config.prefix}-{name}",
         "metadata_max_age_ms": METADATA_AGE_MS,
+        **security_settings(config),
     }
 
 

@@ -69,17 +69,31 @@ class ApacheKafka(ProcessBroker):
         while controller_port == self._port:
             controller_port = free_port()
         template = string.Template((_DEPLOY / "server.properties.template").read_text())
-        properties.write_text(template.substitute(port=self._port, controller_port=controller_port, data_dir=data))
+        text = template.substitute(port=self._port, controller_port=controller_port, data_dir=data)
+        properties.write_text(text + self._more_properties(controller_port))
 
-        java = [_java(), *_JVM, f"-Dlog4j2.configurationFile={_DEPLOY / 'log4j2.xml'}", "-cp", f"{jars}/*"]
+        java = [_java(), *_JVM, *self._more_options(), f"-Dlog4j2.configurationFile={_DEPLOY / 'log4j2.xml'}"]
+        java += ["-cp", f"{jars}/*"]
         if not (data / "meta.properties").exists():
             self._progress("formatting Apache Kafka's storage…")
             cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
             # One word: an id may begin with a dash.
             arguments = ["kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", f"--config={properties}"]
+            arguments += self._more_to_format()
             tool = Child("Apache Kafka's storage tool", java + arguments, self._dir / "format.log")
             await _run(tool, _FORMAT_SECONDS)
         return Child(self._name, [*java, "kafka.Kafka", str(properties)], self._dir / "broker.log")
+
+    # What a node has besides, for those who need one that is set up otherwise.
+
+    def _more_properties(self, controller_port: int) -> str:  # noqa: ARG002 - the listeners are named together
+        return ""
+
+    def _more_options(self) -> list[str]:
+        return []
+
+    def _more_to_format(self) -> list[str]:
+        return []
 
 
 async def _jars(cache: Path, progress: Progress) -> Path:

@@ -54,8 +54,9 @@ def test_there_are_settings_of_every_depth() -> None:
 def test_every_setting_is_documented(table: str, name: str, is_table: bool) -> None:
     text = EXAMPLE.read_text(encoding="utf-8")
     written = rf"^\s*#?\s*({{.*)?\b{name} = "
-    if is_table and not table:
-        written = rf"^#?\s*\[{{1,2}}{name}\]{{1,2}}$|{written}"
+    if is_table:
+        path = f"{table}.{name}".lstrip(".")
+        written = rf"^#?\s*\[{{1,2}}{re.escape(path)}\]{{1,2}}$|{written}"
     elif table and "." not in table:
         _, _, text = text.partition(f"[{table}]")
         text = re.split(r"^\[", text, flags=re.MULTILINE)[0]
