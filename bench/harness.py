@@ -1,4 +1,8 @@
-"""What every benchmark shares: repeated runs, medians and their ratio to a ceiling, a table, and a result as JSON."""
+"""What every benchmark shares: repeated runs, medians and their ratio to a ceiling, a table, and a result as JSON.
+
+A target is set for the median of the values, for its ratio to the ceiling, or for something seen beside it, and from
+below or from above.
+"""
 
 import os
 import platform
@@ -7,12 +11,17 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 from rich.console import Console
 from rich.table import Table
 
-_RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(__file__).parent / "results"
+# What a target names that is set for the ratio to the ceiling.
+RATIO = "ratio"
+# Columns, more than any table has.
+_WIDEST = 1_000
 # Before any benchmark pins its process to one of them.
 _CORES = len(os.sched_getaffinity(0))
 
@@ -24,31 +33,48 @@ class Sample(msgspec.Struct, frozen=True):
     seen: dict[str, float] = {}
 
 
-class Subject(msgspec.Struct, frozen=True, kw_only=True):
-    """Something to measure. `ceiling` names the subject of the same measurement that it is held against.
+class Target(msgspec.Struct, frozen=True):
+    """What is asked for: `limit` at least, or at most, of the value (`of` is empty), of RATIO, or of something seen."""
 
-    `target` is the least value asked for; both are None where there is none.
-    """
+    bound: Literal["at least", "at most"]
+    limit: float
+    of: str = ""
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """A target with what came out."""
+
+    target: Target
+    found: float
+
+    @property
+    def met(self) -> bool:
+        """Whether it was reached."""
+        return self.found >= self.target.limit if self.target.bound == "at least" else self.found <= self.target.limit
+
+
+class Subject(msgspec.Struct, frozen=True, kw_only=True):
+    """Something to measure. `ceiling` names the subject of the same measurement that it is held against."""
 
     name: str
     run: Callable[[], Awaitable[Sample]]
     ceiling: str | None = None
-    target: float | None = None
+    targets: Sequence[Target] = ()
 
 
 class Figure(msgspec.Struct, frozen=True, kw_only=True):
     """What came out for one subject: every run's value, their median, and the median's ratio to its ceiling's.
 
-    `seen` are the medians of what was seen beside the values.
+    `seen` are the medians of what was seen beside the values, and `verdicts` are on those medians.
     """
 
     name: str
     median: float
     values: list[float]
-    target: float | None
     ceiling: str | None
     ratio: float | None
     seen: dict[str, float]
+    verdicts: list[Verdict] = []
 
 
 class Machine(msgspec.Struct, frozen=True):
@@ -85,6 +111,16 @@ async def measure(subjects: Sequence[Subject], runs: int) -> list[Figure]:
     return [_figure(subject, samples[subject.name], medians) for subject in subjects]
 
 
+def at_least(limit: float, of: str = "") -> Target:
+    """A target that more is better for."""
+    return Target("at least", limit, of)
+
+
+def at_most(limit: float, of: str = "") -> Target:
+    """A target that less is better for."""
+    return Target("at most", limit, of)
+
+
 def conclude(
     name: str,
     what: str,
@@ -111,8 +147,8 @@ def conclude(
         figures=list(figures),
     )
     _print(result)
-    _RESULTS.mkdir(exist_ok=True)
-    path = _RESULTS / f"{name}{'.short' if short else ''}.json"
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}{'.short' if short else ''}.json"
     path.write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n")
     return result
 
@@ -131,14 +167,17 @@ def machine() -> Machine:
 
 def _figure(subject: Subject, samples: Sequence[Sample], medians: Mapping[str, float]) -> Figure:
     median = medians[subject.name]
+    ratio = None if subject.ceiling is None else median / medians[subject.ceiling]
+    seen = {name: statistics.median(sample.seen[name] for sample in samples) for name in samples[0].seen}
+    found = {"": median, **seen, **({} if ratio is None else {RATIO: ratio})}
     return Figure(
         name=subject.name,
         median=round(median, 3),
         values=[round(sample.value, 3) for sample in samples],
-        target=subject.target,
         ceiling=subject.ceiling,
-        ratio=None if subject.ceiling is None else round(median / medians[subject.ceiling], 3),
-        seen={name: round(statistics.median(sample.seen[name] for sample in samples), 3) for name in samples[0].seen},
+        ratio=None if ratio is None else round(ratio, 3),
+        seen={name: round(value, 3) for name, value in seen.items()},
+        verdicts=[Verdict(target, round(found[target.of], 3)) for target in subject.targets],
     )
 
 
@@ -154,32 +193,43 @@ def _print(result: Result) -> None:
     seen = list(dict.fromkeys(name for figure in result.figures for name in figure.seen))
     table = Table(title=result.what, title_justify="left", caption=_caption(result), caption_justify="left")
     table.add_column("measured")
-    for heading in (result.unit, "least", "most", "target", "of its ceiling", *seen):
+    for heading in (result.unit, "least", "most", "of its ceiling", *seen):
         table.add_column(heading, justify="right")
+    table.add_column("target")
     table.add_column("ceiling")
     for figure in result.figures:
         table.add_row(
             figure.name,
-            _number(figure.median),
-            _number(min(figure.values)),
-            _number(max(figure.values)),
-            ""
-            if figure.target is None
-            else f"{'met' if figure.median >= figure.target else 'MISSED'} {_number(figure.target)}",
+            number(figure.median),
+            number(min(figure.values)),
+            number(max(figure.values)),
             "" if figure.ratio is None else f"{figure.ratio:.0%}",
-            *("" if name not in figure.seen else _number(figure.seen[name]) for name in seen),
+            *("" if name not in figure.seen else number(figure.seen[name]) for name in seen),
+            "\n".join(f"{'met' if one.met else 'MISSED'}: {wish(one.target)}" for one in figure.verdicts),
             figure.ceiling or "",
         )
-    Console().print(table)
+    # Into a file or a pipe it goes as wide as it is.
+    console = Console()
+    (console if console.is_terminal else Console(width=_WIDEST)).print(table)
+
+
+def wish(target: Target) -> str:
+    """A target in words."""
+    limit = f"{target.limit:.0%} of its ceiling" if target.of == RATIO else number(target.limit)
+    what = "" if target.of in ("", RATIO) else f"{target.of} "
+    return f"{what}{target.bound} {limit}"
 
 
 def _caption(result: Result) -> str:
     one = result.machine
     runs = len(result.figures[0].values)
     form = "SHORT FORM, " if result.short else ""
-    packages = ", ".join(f"{name} {number}" for name, number in result.versions.items())
+    packages = ", ".join(f"{name} {which}" for name, which in result.versions.items())
     return f"{form}median of {runs} runs; {one.processor}, {one.cores} cores, {one.system}, {one.python}; {packages}"
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
+    """A figure as it is shown to people."""
+    if value == int(value):
+        return f"{value:,.0f}"
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.2f}"

@@ -3,7 +3,8 @@
 import asyncio
 import multiprocessing
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -33,6 +34,20 @@ class Server:
         # After the name, which may hold anything: fields 14 and 15 of the whole line.
         fields = Path(f"/proc/{self.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+class Watch:
+    """From now on: which part of a core each of these processes uses."""
+
+    def __init__(self, processes: Mapping[str, Server]) -> None:
+        self._processes = processes
+        self._used = {name: one.cpu_seconds() for name, one in processes.items()}
+        self._began = time.perf_counter()
+
+    def read(self) -> dict[str, float]:
+        """The share of a core since the beginning, by the processes' names."""
+        took = time.perf_counter() - self._began
+        return {name: (one.cpu_seconds() - self._used[name]) / took for name, one in self._processes.items()}
 
 
 def cores() -> tuple[int, int]:
