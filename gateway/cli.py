@@ -8,20 +8,20 @@ import os
 import signal
 import sys
 import threading
-import uuid
 from collections.abc import Coroutine
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import click
-import msgspec
 import uvloop
 from aiokafka.errors import KafkaError
 
 from gateway import config as configuration
-from gateway.cli_accounts import CONFIG_OPTION, account_commands
+from gateway.cli_accounts import account_commands
+from gateway.cli_commands import command_commands
+from gateway.cli_endpoints import endpoints
 from gateway.cli_listen import listen
+from gateway.cli_replays import deliveries, dlq, replay
 from gateway.config import Config, ConfigError
 from gateway.runtime import logs
 from gateway.runtime.kafka import TopicError
@@ -41,6 +41,8 @@ def main() -> None:
 
 main.add_command(sandbox_command, "sandbox")
 main.add_command(listen)
+for group in (endpoints, deliveries, dlq, replay):
+    main.add_command(group)
 
 
 @main.command()
@@ -92,17 +94,51 @@ def streams(config: Path) -> None:
 
 @main.command()
 @_CONFIG
+def api(config: Path) -> None:
+    """Serve the admin API: endpoints, what was delivered to them, replays."""
+    from gateway.api.service import run_api
+
+    loaded = _load(config)
+    _serve(run_api(loaded))
+
+
+@main.command()
+@_CONFIG
+def topics(config: Path) -> None:
+    """Create the topics that are missing and check the others, where the services may not."""
+    from gateway.runtime.kafka import ensure_topics
+
+    loaded = _load(config)
+
+    async def make() -> None:
+        await ensure_topics(loaded.kafka)
+        click.echo(f"{loaded.kafka.prefix}: the topics are there, and right")
+
+    _serve(make())
+
+
+@main.command()
+@_CONFIG
 def check(config: Path) -> None:
     """Check a configuration, its secrets included, and name the first field that is wrong."""
+    from gateway.api.tokens import Tokens
+    from gateway.runtime.sealing import Seals
+    from gateway.runtime.security import security_settings
     from gateway.service import check_credentials
+    from gateway.work import opener
     from streams.delivery.proxying import proxy_of
     from streams.delivery.targets import targets_of
 
     try:
         loaded = configuration.load(config)
         check_credentials(loaded)
+        opener(loaded)
+        security_settings(loaded.kafka)
         proxy_of(loaded.delivery)
-        targets_of(loaded.endpoints, allow_http=loaded.delivery.allow_http)
+        seals = Seals(loaded.delivery.sealing_keys)
+        targets_of(loaded.endpoints, allow_http=loaded.delivery.allow_http, read=seals.read)
+        if loaded.api.tokens:
+            Tokens(loaded.api.tokens)
     except ConfigError as error:
         raise click.ClickException(str(error)) from None
     click.echo(f"{config}: right: {len(loaded.accounts)} accounts, {len(loaded.endpoints)} endpoints")
@@ -122,68 +158,6 @@ def schemas(directory: Path) -> None:
         click.echo(path)
 
 
-@main.group()
-def commands() -> None:
-    """Ask RingCloud for something through the command topic."""
-
-
-@commands.command()
-@CONFIG_OPTION
-@click.option("--account", type=int, required=True)
-@click.option("--user", required=True, help="Is rung first; needs a connected phone.")
-@click.option("--num", required=True, help="Is dialled once the user has answered.")
-@click.option("--id", "command_id", help="The same id is executed once; a new one by default.")
-@click.option("--expires-in", type=click.FloatRange(0, 86_400), help="Seconds after which it is not executed any more.")
-@click.option("--timeout", type=click.FloatRange(min=1), default=120, show_default=True, help="Seconds to follow it.")
-def originate(
-    config: Path,
-    account: int,
-    user: str,
-    num: str,
-    command_id: str | None,
-    expires_in: float | None,
-    timeout: float,
-) -> None:
-    """Call NUM for USER, and follow what becomes of it. Exits 0 when RingCloud took it."""
-    from gateway.contract.commands import Originate
-    from gateway.contract.faults import fault
-
-    given = {
-        "type": "call.originate",
-        "id": command_id or str(uuid.uuid4()),
-        "account": account,
-        "user": user,
-        "num": num,
-    }
-    if expires_in is not None:
-        given["expires_at"] = (datetime.now(UTC) + timedelta(seconds=expires_in)).isoformat()
-    try:
-        command = msgspec.convert(given, Originate)
-    except msgspec.ValidationError as error:
-        raise click.UsageError(": ".join(fault(error))) from None
-    loaded = _load(config)
-    try:
-        last = asyncio.run(_follow(loaded, command, timeout))
-    except TimeoutError:
-        raise click.ClickException(
-            f"no final result within {timeout:.0f} s; command {command.id} is on its way"
-        ) from None
-    except KafkaError as error:
-        raise click.ClickException(f"Kafka at {loaded.kafka.bootstrap}: {error}") from None
-    sys.exit(0 if last == "succeeded" else 1)
-
-
-async def _follow(config: Config, command: Any, timeout: float) -> str:
-    from gateway.commands.client import send_and_follow
-
-    last = ""
-    async for result in send_and_follow(config.kafka, command, timeout):
-        last = result.status
-        details = [result.message or "", f"until {result.until:%H:%M:%S} UTC" if result.until else ""]
-        click.echo(f"{result.at:%H:%M:%S.%f}"[:-3] + "  " + "  ".join([result.status, *filter(None, details)]))
-    return last
-
-
 def _load(path: Path) -> Config:
     try:
         loaded = configuration.load(path)
@@ -194,6 +168,7 @@ def _load(path: Path) -> Config:
 
 
 main.add_command(account_commands(_load))
+main.add_command(command_commands(_load))
 
 
 def _serve(service: Coroutine[Any, Any, None]) -> None:

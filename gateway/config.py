@@ -11,13 +11,24 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from gateway.contract.commands import CommandType
 from gateway.contract.endpoints import Endpoint
 from gateway.contract.faults import fault
-from gateway.contract.reach import reach_fault
+from gateway.contract.reach import FileRef, reach_fault
 from gateway.contract.secrets import SecretRef, secrets_fault
 
 ProxyRef = Annotated[str, msgspec.Meta(pattern=r"^(|http://[^@\s]+|(env|file):[^\x00]+)$(?!\n)")]
+DialPattern = Annotated[str, msgspec.Meta(pattern=r"^!?\+?[0-9*#]{1,33}$(?!\n)")]
 Listen = Annotated[str, msgspec.Meta(pattern=r"^[^:]*:[0-9]{1,5}$(?!\n)")]
+
+
+# Any number but those whose callers are known to pay a premium: Russia's and Kazakhstan's 803 and 809, satellites and
+# international networks, international premium and shared cost, premium ranges of countries that keep them together.
+DIAL: tuple[str, ...] = (
+    "*",
+    *("!7803*", "!7809*", "!808*", "!870*", "!878*", "!881*", "!882*", "!883*", "!979*"),
+    *("!1900*", "!449*", "!49900*"),
+)
 
 
 class ConfigError(ValueError):
@@ -41,6 +52,52 @@ class KafkaConfig(_Section, frozen=True):
     partitions: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 12
     replication_factor: Annotated[int, msgspec.Meta(ge=1, le=9)] = 3
     session_timeout: Annotated[float, msgspec.Meta(ge=1, le=300)] = 15.0
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    ca: FileRef | None = None
+    client_certificate: FileRef | None = None
+    client_key: FileRef | None = None
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] = "SCRAM-SHA-512"
+    username: SecretRef | None = None
+    password: SecretRef | None = None
+    token: FileRef | None = None
+    token_endpoint: Annotated[str, msgspec.Meta(pattern=r"^https?://[^?#\s]+$(?!\n)")] | None = None
+    token_client_id: SecretRef | None = None
+    token_client_secret: SecretRef | None = None
+    token_scope: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse settings that contradict each other: a password that nobody would be asked for is a misunderstanding."""
+        protocol, mechanism = self.security_protocol, self.sasl_mechanism
+        with_tls, with_sasl = protocol.endswith("SSL"), protocol.startswith("SASL")
+        by_token = with_sasl and mechanism == "OAUTHBEARER"
+        by_password = with_sasl and not by_token
+        by_endpoint = by_token and self.token_endpoint is not None
+        for use, why, fields in (
+            (with_tls, f"goes with no security_protocol {protocol}", ("ca", "client_certificate", "client_key")),
+            (by_password, "goes with SASL, and with no OAUTHBEARER", ("username", "password")),
+            (by_token, "goes with SASL and OAUTHBEARER alone", ("token", "token_endpoint")),
+            (by_endpoint, "goes with token_endpoint", ("token_client_id", "token_client_secret", "token_scope")),
+        ):
+            for field in fields:
+                if not use and getattr(self, field) is not None:
+                    raise ValueError(f"`{field}`: {why}")
+        needed = [
+            field
+            for use, field in (
+                (by_password, "username"),
+                (by_password, "password"),
+                (by_endpoint, "token_client_id"),
+                (by_endpoint, "token_client_secret"),
+                (by_token and not by_endpoint, "token"),
+                (self.client_key is not None, "client_certificate"),
+            )
+            if use and getattr(self, field) is None
+        ]
+        if needed:
+            either = "or token_endpoint " if needed[0] == "token" else ""
+            raise ValueError(f"`{needed[0]}`: {either}is needed for what else is set in [kafka]")
+        if by_endpoint and self.token is not None:
+            raise ValueError("`token`: goes with no token_endpoint")
 
 
 class RingCloudConfig(_Section, frozen=True):
@@ -78,6 +135,9 @@ class AccountConfig(_Section, frozen=True):
     keys: Annotated[tuple[KeyConfig, ...], msgspec.Meta(min_length=1, max_length=8)]
     time_zone: str = "Europe/Moscow"
     channels: bool = False
+    allow: tuple[CommandType, ...] = ("call.originate",)
+    dial: tuple[DialPattern, ...] = DIAL
+    daily_originates: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 500
 
 
 class DeliveryConfig(_Section, frozen=True):
@@ -87,6 +147,33 @@ class DeliveryConfig(_Section, frozen=True):
     allow_http: bool = False
     proxy: ProxyRef = ""
     window: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 500
+    disable_after: Annotated[float, msgspec.Meta(ge=1, le=365 * 86_400)] = 5 * 86_400.0
+    sealing_keys: Annotated[tuple[SecretRef, ...], msgspec.Meta(max_length=8)] = ()
+
+
+Scope = Literal["read", "write", "replay"]
+
+
+class TokenConfig(_Section, frozen=True):
+    """A token for the admin API: `name` shows up in logs, `scopes` say what whoever holds it may do."""
+
+    name: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{1,100}$(?!\n)")]
+    token: SecretRef
+    scopes: Annotated[tuple[Scope, ...], msgspec.Meta(min_length=1)]
+
+
+class ApiConfig(_Section, frozen=True):
+    """Where the admin API is served, and who may ask."""
+
+    listen: Listen = "127.0.0.1:9466"
+    tokens: tuple[TokenConfig, ...] = ()
+
+
+class CommandsConfig(_Section, frozen=True):
+    """What holds for commands of all accounts."""
+
+    private_key: SecretRef | None = None
+    reply_topics: tuple[str, ...] = ()
 
 
 class MetricsConfig(_Section, frozen=True):
@@ -112,6 +199,8 @@ class Config(_Section, frozen=True):
     accounts: tuple[AccountConfig, ...] = ()
     endpoints: tuple[Endpoint, ...] = ()
     delivery: DeliveryConfig = DeliveryConfig()
+    commands: CommandsConfig = CommandsConfig()
+    api: ApiConfig = ApiConfig()
     metrics: MetricsConfig = MetricsConfig()
     log: LogConfig = LogConfig()
 
@@ -141,6 +230,8 @@ def secret(reference: str, field: str) -> str:
     Raises ConfigError naming `field`, never the secret.
     """
     kind, _, where = reference.partition(":")
+    if kind == "sealed":
+        raise ConfigError("", field, "is sealed, which is for signing secrets alone")
     if kind == "env":
         value = os.environ.get(where)
         if value is None:
@@ -187,14 +278,21 @@ def _check(path: Path, config: Config, now: datetime) -> None:
             ipaddress.ip_network(network)
         except ValueError as error:
             raise ConfigError(path, f"delivery.allow_networks[{at}]", str(error)) from None
-    for service in ("gateway", "streams"):
-        if int(getattr(config.metrics, service).rpartition(":")[2]) > 65_535:
-            raise ConfigError(path, f"metrics.{service}", "a port is 65535 at most")
+    _no_twins(path, "api.tokens", [token.name for token in config.api.tokens], "name")
+    for field, listen in (
+        ("metrics.gateway", config.metrics.gateway),
+        ("metrics.streams", config.metrics.streams),
+        ("api.listen", config.api.listen),
+    ):
+        if int(listen.rpartition(":")[2]) > 65_535:
+            raise ConfigError(path, field, "a port is 65535 at most")
 
 
-def _no_twins(path: Path, field: str, ids: list[Any]) -> None:
+def _no_twins(path: Path, field: str, ids: list[Any], called: str = "id") -> None:
     seen: dict[Any, int] = {}
     for at, one in enumerate(ids):
         if one in seen:
-            raise ConfigError(path, f"{field}[{at}].id", f"{one!r} is already the id of {field}[{seen[one]}]")
+            raise ConfigError(
+                path, f"{field}[{at}].{called}", f"{one!r} is already the {called} of {field}[{seen[one]}]"
+            )
         seen[one] = at

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 
 from gateway.config import Config, ConfigError, secret
 from gateway.polling.accounts import follow_accounts
@@ -11,26 +10,33 @@ from gateway.polling.ownership import Ownership
 from gateway.ringcloud import Http
 from gateway.ringcloud.http import read_proxy
 from gateway.runtime.garbage import spare_the_collector
-from gateway.runtime.kafka import ensure_topics
+from gateway.runtime.health import Brokers, Health
+from gateway.runtime.kafka import client_settings, ensure_topics
 from gateway.runtime.metrics import serve_metrics
 from gateway.work import Work, credentials
 
 
 async def run_gateway(config: Config) -> None:
-    """Run until cancelled; ready once shards were assigned and the accounts declared at run time are known.
+    """Run until cancelled; ready once shards were assigned and the accounts declared at run time are known, for as long
+    as the brokers answer.
 
     Raises ConfigError for a secret that can't be read or a key of another account, TopicError for topics that don't fit,
     MetricsError for an address that is taken.
     """
     spare_the_collector()
     check_credentials(config)
-    async with serve_metrics(config.metrics.gateway) as ready:
+    health = Health("shards", "kafka")
+    async with serve_metrics(config.metrics.gateway, health):
         await ensure_topics(config.kafka)
         async with Http(max_connections=config.ringcloud.max_connections, proxy=_proxy(config)) as http:
             work = Work(config, http)
             ownership = Ownership(config.kafka, work, work.taken_over)
             known = asyncio.Event()
+            brokers = Brokers(client_settings(config.kafka, "health"))
+            health.give("kafka", brokers.finding)
             async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(health.run())
+                tasks.create_task(brokers.run())
                 tasks.create_task(
                     follow_accounts(
                         config.kafka,
@@ -40,13 +46,8 @@ async def run_gateway(config: Config) -> None:
                 )
                 # A command for an account that is not known yet would be rejected.
                 await known.wait()
-                tasks.create_task(_announce(ownership, ready))
+                health.give("shards", ownership.finding)
                 tasks.create_task(ownership.run())
-
-
-async def _announce(ownership: Ownership, ready: Callable[[], None]) -> None:
-    await ownership.assigned.wait()
-    ready()
 
 
 def check_credentials(config: Config) -> None:

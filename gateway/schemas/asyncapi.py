@@ -9,7 +9,7 @@ from typing import Any, Literal
 import msgspec
 
 from gateway.config import AccountConfig
-from gateway.contract.commands import Command, CommandResult
+from gateway.contract.commands import Command, CommandDeadLetter, CommandResult
 from gateway.contract.deliveries import Attempt, DeadLetter, Delivery
 from gateway.contract.endpoints import Endpoint
 from gateway.contract.events import CALL_EVENT_TYPES, CallData, CallEvent
@@ -85,10 +85,12 @@ def _channels(topics: Topics) -> dict[str, _Channel]:
         "gateway": _Channel(
             operation="receiveGatewayEvents",
             action="receive",
-            summary="What can't be known, and accounts that can't be read",
+            summary="What can't be known, accounts that can't be read, and endpoints that get nothing",
             channel=_topic(topics.gateway),
             messages={
-                type_: _event(topics.gateway, type_, one, typing.get_type_hints(one)["data"], events[type_])
+                type_: _event(
+                    _keyed(topics.gateway, type_), type_, one, typing.get_type_hints(one)["data"], events[type_]
+                )
                 for type_, one in notices.items()
             },
         ),
@@ -106,6 +108,15 @@ def _channels(topics: Topics) -> dict[str, _Channel]:
             summary="What became of commands, each step; `command_id` is the command's `id`",
             channel=_topic(topics.command_results),
             messages=_one(topics.command_results, "command.result", CommandResult, examples.command_results()),
+        ),
+        "commandDeadLetters": _Channel(
+            operation="receiveCommandDeadLetters",
+            action="receive",
+            summary="Records of the commands topic that are no command and have no id: where they are, and why",
+            channel=_topic(topics.command_dead_letters),
+            messages=_one(
+                topics.command_dead_letters, "command.dead-letter", CommandDeadLetter, examples.command_dead_letters()
+            ),
         ),
         "accounts": _Channel(
             operation="declareAccount",
@@ -160,7 +171,7 @@ def _channels(topics: Topics) -> dict[str, _Channel]:
 
 
 def _schemas() -> dict[str, Schema]:
-    written = [CallEvent, ThinEvent, Notice, CommandResult, Delivery, Attempt, DeadLetter]
+    written = [CallEvent, ThinEvent, Notice, CommandResult, CommandDeadLetter, Delivery, Attempt, DeadLetter]
     _, read = components([Command, AccountConfig, Endpoint], _COMPONENTS, written=False)
     return read | components(written, _COMPONENTS, written=True)[1]
 
@@ -241,6 +252,11 @@ def _event(topic: Topic, type_: str, event: Any, data: Any, shown: Sequence[Exam
     }
     message = _record(topic, type_, data, shown)
     return {**message, "headers": {"type": "object", "properties": headers, "required": list(headers)}}
+
+
+def _keyed(topic: Topic, type_: str) -> Topic:
+    """A topic as it is for events of a type that is about another thing than its others."""
+    return msgspec.structs.replace(topic, key="endpoint") if type_.startswith("endpoint.") else topic
 
 
 def _one(topic: Topic, name: str, type_: Any, shown: Sequence[Example]) -> dict[str, Schema]:

@@ -10,7 +10,19 @@ from typing import Any
 import msgspec
 
 from gateway.config import AccountConfig, KeyConfig
-from gateway.contract.commands import CommandResult, Originate
+from gateway.contract.commands import (
+    Command,
+    CommandDeadLetter,
+    CommandResult,
+    CreateUser,
+    Originate,
+    UpdateEmail,
+    UpdateExtensionNumber,
+    UpdatePassword,
+    VoiceMailBoxOff,
+    VoiceMailBoxOn,
+    type_of,
+)
 from gateway.contract.deliveries import Attempt, DeadLetter, Delivery, delivery_id
 from gateway.contract.endpoints import Endpoint
 from gateway.contract.events import CallEvent, Header, encode_data, headers_of
@@ -20,8 +32,6 @@ from gateway.schemas import stories
 
 Example = dict[str, Any]
 
-_ENDPOINT = "crm"
-
 
 def call_events() -> list[CallEvent]:
     """Those of both stories of a call."""
@@ -30,7 +40,7 @@ def call_events() -> list[CallEvent]:
 
 def notices() -> list[Notice]:
     """One of each type."""
-    return [*stories.a_long_downtime(), *stories.an_outage()]
+    return [*stories.a_long_downtime(), *stories.an_outage(), *stories.an_endpoint_that_was_gone()]
 
 
 def kafka_events() -> Mapping[str, Sequence[Example]]:
@@ -50,9 +60,27 @@ def webhooks() -> Sequence[Example]:
     return [*(payload(event.type, event) for event in events), payload(f"{events[-1].type}, thin", thin(events[-1]))]
 
 
+# Sealed for nobody: the shape is what matters.
+_SEALED = "sealed:cGxlYXNlIHNlYWwgaXQ="
+
+
 def commands() -> Mapping[str, Sequence[Example]]:
     """Examples of commands by their type."""
-    return {"call.originate": [payload("Rings 400, and dials when that one answers", _originate())]}
+    common: dict[str, Any] = {"account": stories.ACCOUNT}
+    told: dict[str, Command] = {
+        "Rings 400, and dials when that one answers": _originate(),
+        "The result tells the new user's name": CreateUser(
+            id="hire-17", num="450", mail="anna@example.com", password=_SEALED, **common
+        ),
+        "The password may be sealed": UpdatePassword(id="rotate-17", user="450", password=_SEALED, **common),
+        "Unique in the account": UpdateExtensionNumber(id="move-17", user="450", num="451", **common),
+        "Two changes of one user's address run 5 s apart": UpdateEmail(
+            id="mail-17", user="450", mail="anna.k@example.com", **common
+        ),
+        "On": VoiceMailBoxOn(id="away-17", user="450", **common),
+        "Off": VoiceMailBoxOff(id="back-17", user="450", **common),
+    }
+    return {type_of(command): [payload(summary, command)] for summary, command in told.items()}
 
 
 def command_results() -> Sequence[Example]:
@@ -68,6 +96,19 @@ def command_results() -> Sequence[Example]:
     return [payload(result.status, result) for result in results]
 
 
+def command_dead_letters() -> Sequence[Example]:
+    """What is told of a record that is no JSON."""
+    letter = CommandDeadLetter(
+        at=stories.a_call()[0].time,
+        topic="ringcloud.commands.v1",
+        partition=17,
+        offset=4711,
+        size=7,
+        message="not JSON: JSON is malformed: invalid character (byte 0)",
+    )
+    return [payload("No JSON", letter)]
+
+
 def accounts() -> Sequence[Example]:
     """An account with two keys."""
     keys = tuple(
@@ -80,7 +121,7 @@ def accounts() -> Sequence[Example]:
 def endpoints() -> Sequence[Example]:
     """An endpoint that wants some events, without numbers in them."""
     endpoint = Endpoint(
-        id=_ENDPOINT,
+        id=stories.ENDPOINT,
         url="https://crm.example.com/hooks/ringcloud",
         secrets=("env:CRM_WEBHOOK_SECRET",),
         events=("call.ended",),
@@ -134,8 +175,8 @@ def _originate() -> Originate:
 def _delivery() -> Delivery:
     event = stories.a_call()[2]
     return Delivery(
-        id=delivery_id(event.id, _ENDPOINT),
-        endpoint=_ENDPOINT,
+        id=delivery_id(event.id, stories.ENDPOINT),
+        endpoint=stories.ENDPOINT,
         event_type=event.type,
         account=event.data.account,
         call_id=event.data.call_id,

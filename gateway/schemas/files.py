@@ -29,6 +29,16 @@ _SCHEMAS: dict[str, tuple[Any, str, bool]] = {
         "Data of account.recovered: the value of a record on the gateway topic",
         True,
     ),
+    "endpoint-disabled-data": (
+        notices.EndpointDisabledData,
+        "Data of endpoint.disabled: the value of a record on the gateway topic",
+        True,
+    ),
+    "endpoint-enabled-data": (
+        notices.EndpointEnabledData,
+        "Data of endpoint.enabled: the value of a record on the gateway topic",
+        True,
+    ),
     "account": (AccountConfig, "The value of a record on the accounts topic; null withdraws the account", False),
     "endpoint": (
         endpoints.Endpoint,
@@ -37,6 +47,11 @@ _SCHEMAS: dict[str, tuple[Any, str, bool]] = {
     ),
     "command": (commands.Command, "The value of a record on the commands topic", False),
     "command-result": (commands.CommandResult, "The value of a record on the command results topic", True),
+    "command-dead-letter": (
+        commands.CommandDeadLetter,
+        "The value of a record on the command dead letters topic",
+        True,
+    ),
     "delivery": (deliveries.Delivery, "The value of a record on the webhook deliveries and retries topics", True),
     "attempt": (deliveries.Attempt, "The value of a record on the webhook attempts topic", True),
     "dead-letter": (deliveries.DeadLetter, "The value of a record on the webhook dead letters topic", True),

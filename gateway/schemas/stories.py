@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import msgspec
 
 from gateway.calls.differ import Diff, Rules, Window, first_state, read_active, read_completed
+from gateway.contract.endpoints import EndpointStatus
 from gateway.contract.events import CallEvent
 from gateway.contract.notices import Notice
-from gateway.contract.times import Ms, millis
+from gateway.contract.times import Ms, millis, utc
 from gateway.polling.gaps import gap_before
 from gateway.polling.health import LISTINGS, Health
 from gateway.ringcloud import ServerError
 from gateway.ringcloud.rows import decode_active, decode_completed
+from gateway.runtime.endpoints import notice_of
 
 ACCOUNT = 1000
+ENDPOINT = "crm"
 _ZONE = ZoneInfo("Europe/Moscow")
 _BEGIN: Ms = millis(datetime(2026, 11, 24, 20, 21, tzinfo=UTC))
 _TRAVEL: Ms = 90
@@ -83,6 +86,16 @@ def a_long_downtime() -> list[Notice]:
     mark = msgspec.structs.replace(first_state(Rules(account=ACCOUNT), then).mark, completed=then)
     gap = gap_before(ACCOUNT, mark, (), _ZONE, now)
     return [] if gap is None else [gap]
+
+
+def an_endpoint_that_was_gone() -> list[Notice]:
+    """An endpoint answered 410, and an hour later somebody enabled it again."""
+    gone = EndpointStatus(state="disabled", since=utc(_ms(0)), reason="gone")
+    told = [
+        notice_of(ENDPOINT, gone, None, gone.since),
+        notice_of(ENDPOINT, None, gone, gone.since + timedelta(hours=1)),
+    ]
+    return [notice for notice in told if notice is not None]
 
 
 class _Account:

@@ -19,7 +19,7 @@ from tests.unit.schemas.parser import ERROR, WARNING, complaints, need_npm
 
 DOCUMENT: dict[str, Any] = json.loads(json.dumps(asyncapi()))
 MESSAGES: dict[str, dict[str, Any]] = DOCUMENT["components"]["messages"]
-NOTICES = ("gap.detected", "account.degraded", "account.recovered")
+NOTICES = ("gap.detected", "account.degraded", "account.recovered", "endpoint.disabled", "endpoint.enabled")
 
 Change = Callable[[dict[str, Any]], object]
 # What the parser must find; each breaks the document in another way.
@@ -106,7 +106,8 @@ def test_the_cloudevents_library_reads_the_examples(type_: str, example: dict[st
     event = from_binary(KafkaMessage(headers, None, json.dumps(example["payload"]).encode()), JSONFormat())
     attributes = event.get_attributes()
     assert attributes["type"] == type_
-    assert attributes["source"] == "/ringcloud/accounts/1000"
+    about = "endpoints/crm" if type_.startswith("endpoint.") else "accounts/1000"
+    assert attributes["source"] == f"/ringcloud/{about}"
     assert event.get_data() == example["payload"]
 
 

@@ -13,6 +13,7 @@ from tests.unit.schemas.judge import json_of, judge_of
 EXAMPLES = examples_in("events.md")
 LIFE = stories.a_call()
 TOLD = [*LIFE, *stories.a_call_without_a_row()[2:], *stories.an_outage(), *stories.a_long_downtime()]
+TOLD += stories.an_endpoint_that_was_gone()
 
 
 def test_every_type_has_an_example() -> None:
@@ -24,6 +25,8 @@ def test_every_type_has_an_example() -> None:
         "gap.detected",
         "account.degraded",
         "account.recovered",
+        "endpoint.disabled",
+        "endpoint.enabled",
     }
 
 

@@ -22,6 +22,10 @@ from gateway.contract.notices import (
     AccountDegraded,
     AccountRecovered,
     DegradedData,
+    EndpointDisabled,
+    EndpointDisabledData,
+    EndpointEnabled,
+    EndpointEnabledData,
     GapData,
     GapDetected,
     Notice,
@@ -40,6 +44,8 @@ NOTICE_DATA = {
     "gap.detected": judge_of("gap-data"),
     "account.degraded": judge_of("degraded-data"),
     "account.recovered": judge_of("recovered-data"),
+    "endpoint.disabled": judge_of("endpoint-disabled-data"),
+    "endpoint.enabled": judge_of("endpoint-enabled-data"),
 }
 ENDPOINT = Endpoint(id="crm", url="https://crm.example.com/", secrets=("env:CRM",))
 NOW = datetime(2026, 11, 24, 20, 0, tzinfo=UTC)
@@ -142,10 +148,15 @@ def notices() -> st.SearchStrategy[Notice]:
         message=texts,
     )
     recovered = st.builds(RecoveredData, **data, since=times)
+    data = {"endpoint": st.just("crm"), "observed_at": times, "since": times}
+    disabled = st.builds(EndpointDisabledData, **data, reason=st.sampled_from(["asked", "gone", "failing"]))
+    enabled = st.builds(EndpointEnabledData, **data)
     return st.one_of(
         st.builds(GapDetected, **common, data=gap),
         st.builds(AccountDegraded, **common, data=degraded),
         st.builds(AccountRecovered, **common, data=recovered),
+        st.builds(EndpointDisabled, **common, data=disabled),
+        st.builds(EndpointEnabled, **common, data=enabled),
     )
 
 
@@ -219,7 +230,7 @@ def test_the_schema_of_accounts_takes_what_the_gateway_takes(declared: dict[str,
 @given(
     st.builds(
         CommandResult,
-        command_id=optional,
+        command_id=st.from_regex(r"[A-Za-z0-9_:-]{1,128}", fullmatch=True),
         account=st.none() | st.integers(1),
         type=optional,
         sequence=st.integers(1, 9),
@@ -229,6 +240,8 @@ def test_the_schema_of_accounts_takes_what_the_gateway_takes(declared: dict[str,
         http_status=st.none() | st.integers(100, 599),
         message=optional,
         field=optional,
+        user=optional,
+        reconciled=st.booleans(),
     )
 )
 def test_any_result_of_a_command_fits_and_nothing_else(result: CommandResult) -> None:
