@@ -17,7 +17,7 @@ from streams.delivery.offsets import OffsetTracker
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
-COMMIT_INTERVAL = 1.0  # seconds; what a crash makes be delivered twice
+COMMIT_INTERVAL = 0.25  # seconds; what a crash makes be delivered twice
 _COMMIT_TIMEOUT = 5.0  # seconds; aiokafka would try for as long as the brokers are away
 _POLL_MS = 500  # only how soon a stop is seen: records end the wait
 
@@ -67,7 +67,7 @@ Release = Callable[[list[Entry]], Awaitable[None]]
 class Intake:
     """A consumer that finishes records in any order, within a window for each partition.
 
-    Offsets are committed once a second, and when partitions are taken away or the intake stops. Only a partition whose
+    Offsets are committed four times a second, and when partitions are taken away or the intake stops. Only a partition whose
     whole window is unfinished is paused.
     """
 

@@ -158,6 +158,8 @@ async def test_killed_thirty_times_it_loses_nothing_and_keeps_order(
                 await eventually(
                     lambda enough=enough: len(taken(there)) >= enough, 40.0, "new deliveries after a start"
                 )
+                # At any instant between two commits, or after several.
+                await asyncio.sleep(chance.uniform(0, 1.5))
                 await service.kill()
                 service.spawn()
             producer.over.set()
