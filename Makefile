@@ -32,7 +32,7 @@ run: $(STAMP) ## the whole trip of a call, live; ARGS='--duration 90' and the li
 	@exec $(BIN)/ringcloud-gateway dev $(ARGS)
 
 test: $(STAMP) ## unit and integration tests, on real brokers; ARGS='-k name' and the like are passed on
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(STAMP) ## format, lint, types, import rules
 	$(BIN)/ruff format --check .

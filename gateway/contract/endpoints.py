@@ -25,7 +25,7 @@ EndpointId = Annotated[
 WantedDirection = Direction | Literal["unknown"]
 WantedDisposition = Literal["ANSWERED", "NO ANSWER", "BUSY", "FAILED", "unknown"]
 # What counts as blank is not the same in all regular expressions; so it is spelt out.
-WantedNumber = Annotated[str, msgspec.Meta(pattern=r"^(?!\*$)[^\s\x00-\x20\x7f-\xa0\ufeff]{1,64}$(?!\n)")]
+WantedNumber = Annotated[str, msgspec.Meta(pattern=r"^(?!\*$)[^\s\x00-\x20\x7f-\xa0" "\ufeff" r"]{1,64}$(?!\n)")]
 Body = Literal["full", "thin"]
 Rate = Annotated[float, msgspec.Meta(ge=0.01, le=10_000)]
 Ordering = Literal["none", "call"]
