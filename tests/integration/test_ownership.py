@@ -123,10 +123,16 @@ async def _slept(broker: Broker, folder: Path) -> Run:
             for shard in {shard_of(account, SHARDS) for account in ACCOUNTS}:
                 async with transactional(broker.bootstrap, f"{place.config.kafka.prefix}-shard-{shard}"):
                     pass
+
+            def fenced() -> int:
+                """How often a shard saw that it was fenced off, which it does when it has something to commit."""
+                return one.log().count("shard starts anew") + two.log().count("shard starts anew")
+
+            await eventually(lambda: fenced() >= SHARDS, 60.0)
             # Who was fenced waits for a session, in which the group would take the shard from a former owner.
             await place.polled(times=2, pause=2 * SESSION)
             await _finish(run, place, one, two)
-            run.fenced = one.log().count("shard starts anew") + two.log().count("shard starts anew")
+            run.fenced = fenced()
         run.mishaps = one.mishaps() + two.mishaps()
     return run
 
