@@ -8,8 +8,8 @@ import os
 import random
 import signal
 import sys
+import time
 from collections import Counter
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ KILLS = 30
 # A call's whole life.
 LIFE: tuple[CallEventType, ...] = ("call.started", "call.answered", "call.ended", "call.updated")
 # Calls begin so often, in seconds; each has an event at each turn.
-TURN = 0.25
+TURN = 0.5
 SEED = 20261125
 
 
@@ -135,7 +135,7 @@ async def service_at(bootstrap: str, prefix: str, folder: Path, endpoints: list[
 
 
 @pytest.mark.kafka
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(700)
 async def test_killed_thirty_times_it_loses_nothing_and_keeps_order(
     apache_kafka: Broker, prefix: str, tmp_path: Path
 ) -> None:
@@ -151,21 +151,17 @@ async def test_killed_thirty_times_it_loses_nothing_and_keeps_order(
         service, topics = await service_at(apache_kafka.bootstrap, prefix, tmp_path, endpoints)
         producer = Producer(apache_kafka.bootstrap, topics.calls.name, f"{prefix}calls")
         async with service, asyncio.TaskGroup() as tasks:
-            tasks.create_task(producer.run())
+            producing = tasks.create_task(producer.run())
             for _ in range(KILLS):
                 # Such as were not there before, or it might never get beyond what it repeats after each kill.
-                enough = len(taken(there)) + chance.randint(3, 20)
-                await eventually(
-                    lambda enough=enough: len(taken(there)) >= enough, 40.0, "new deliveries after a start"
-                )
+                await more_taken(there, chance.randint(3, 20))
                 # At any instant between two commits, or after several.
-                await asyncio.sleep(chance.uniform(0, 1.5))
+                await asyncio.sleep(chance.uniform(0, 3))
                 await service.kill()
                 service.spawn()
             producer.over.set()
-            # What is still missing then, the table shows.
-            with suppress(AssertionError):
-                await eventually(lambda: not missing(producer, endpoints, there), 90.0, interval=0.5)
+            await producing
+            await settle(producer, endpoints, there)
             assert service.pid is not None
             os.kill(service.pid, signal.SIGTERM)
             assert await service.wait(30.0) == 0, service.tail()
@@ -178,6 +174,12 @@ def taken(there: Receiver) -> set[tuple[str, str]]:
     return {(one.path[1:], one.id) for one in there.received if one.status < 300}
 
 
+async def more_taken(there: Receiver, count: int) -> None:
+    """Wait until so many more deliveries were accepted."""
+    enough = len(taken(there)) + count
+    await eventually(lambda: len(taken(there)) >= enough, 40.0, "new deliveries after a start", interval=0.25)
+
+
 def expected(producer: Producer, endpoints: list[Endpoint]) -> set[tuple[str, str]]:
     """The endpoint and the webhook-id of each delivery that there must be."""
     index = EndpointIndex(endpoints)
@@ -185,9 +187,20 @@ def expected(producer: Producer, endpoints: list[Endpoint]) -> set[tuple[str, st
 
 
 def missing(producer: Producer, endpoints: list[Endpoint], there: Receiver) -> list[tuple[str, str]]:
-    """What was not accepted yet, or None of it if events are still to come."""
-    unfinished = len(producer.events) % len(LIFE) != 0 or not producer.over.is_set()
-    return [("", "")] if unfinished else sorted(expected(producer, endpoints) - taken(there))
+    """What was not accepted yet."""
+    return sorted(expected(producer, endpoints) - taken(there))
+
+
+async def settle(producer: Producer, endpoints: list[Endpoint], there: Receiver) -> None:
+    """Wait until nothing is missing, or nothing came for long; what is still missing then, `judge` shows.
+
+    The kills have left most deliveries behind several times over, and all of them are made.
+    """
+    fewest, since = sys.maxsize, time.monotonic()
+    while fewest and time.monotonic() - since < 60.0:
+        if (left := len(missing(producer, endpoints, there))) < fewest:
+            fewest, since = left, time.monotonic()
+        await asyncio.sleep(0.5)
 
 
 def judge(producer: Producer, endpoints: list[Endpoint], there: Receiver, witness: Witness) -> None:
@@ -197,7 +210,6 @@ def judge(producer: Producer, endpoints: list[Endpoint], there: Receiver, witnes
     ids: dict[tuple[str, str], set[str]] = {}
     bodies: dict[str, set[bytes]] = {}
     for got in there.received:
-        got.verify()
         ids.setdefault((got.path[1:], msgspec.json.decode(got.body)["id"]), set()).add(got.id)
         bodies.setdefault(got.id, set()).add(got.body)
     lines = [
@@ -214,7 +226,7 @@ def judge(producer: Producer, endpoints: list[Endpoint], there: Receiver, witnes
         f"ids with two bodies: {sum(len(found) > 1 for found in bodies.values())}",
         f"attempts before a call's earlier events were taken: {len(witness.early)}",
     ]
-    lost = sorted(wanted - came.keys())
+    lost = missing(producer, endpoints, there)
     lines.append(f"missing: {lost[:10]}")
     sys.stdout.write("\n" + "\n".join(lines) + "\n")
     assert lost == []

@@ -173,7 +173,7 @@ async def doubtful(broker: Broker, folder: Path) -> Run:
             await place.polled()
             ids = await _send_doubtful(place, to)
             await _killed_in_between(place, gateway, to)
-            await finished(place, [*ids, "cut-call", "cut-change"], timeout=110)
+            await finished(place, [*ids, "cut-call", "cut-change"], timeout=160)
             await gateway.stop()
         return await _run_of(place, gateway)
 
