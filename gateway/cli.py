@@ -119,11 +119,17 @@ def topics(config: Path) -> None:
 
 @main.command()
 @_CONFIG
-def check(config: Path) -> None:
+@click.option(
+    "--service",
+    type=click.Choice(["poll", "streams", "api", "topics"]),
+    help="Read the secrets of this one alone: where it runs, the others' are not.",
+)
+def check(config: Path, service: str | None) -> None:
     """Check a configuration, its secrets included, and name the first field that is wrong."""
     from gateway.api.tokens import Tokens
     from gateway.runtime.sealing import Seals
     from gateway.runtime.security import security_settings
+    from gateway.runtime.tracing import check_traces
     from gateway.service import check_credentials
     from gateway.work import opener
     from streams.delivery.proxying import proxy_of
@@ -131,13 +137,18 @@ def check(config: Path) -> None:
 
     try:
         loaded = configuration.load(config)
-        check_credentials(loaded)
-        opener(loaded)
+        if service in ("poll", None):
+            check_credentials(loaded)
+            opener(loaded)
         security_settings(loaded.kafka)
-        proxy_of(loaded.delivery)
-        seals = Seals(loaded.delivery.sealing_keys)
-        targets_of(loaded.endpoints, allow_http=loaded.delivery.allow_http, read=seals.read)
-        if loaded.api.tokens:
+        if service in ("poll", "streams", None):
+            check_traces(loaded.traces)
+        if service in ("streams", "api", None):
+            seals = Seals(loaded.delivery.sealing_keys)
+        if service in ("streams", None):
+            proxy_of(loaded.delivery)
+            targets_of(loaded.endpoints, allow_http=loaded.delivery.allow_http, read=seals.read)
+        if loaded.api.tokens and service in ("api", None):
             Tokens(loaded.api.tokens)
     except ConfigError as error:
         raise click.ClickException(str(error)) from None

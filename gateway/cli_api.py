@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -32,6 +33,10 @@ class Api:
         self._client = httpx.Client(
             base_url=url, headers={"Authorization": f"Bearer {bearer}"}, timeout=_TIMEOUT, trust_env=False
         )
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._client.close()
 
     def ask(self, method: str, path: str, *, body: Any = None, query: Json | None = None) -> Any:
         """The answer as JSON; None where there is nothing in it. Raises ClickException with what the problem says."""
@@ -89,7 +94,8 @@ def asking(command: Command) -> Command:
         if not token.startswith(("env:", "file:")):
             # Not repeated: it may be the token itself.
             raise click.UsageError("--token must be env:NAME or file:PATH")
-        return command(Api(url, token), as_json, **given)
+        with closing(Api(url, token)) as api:
+            return command(api, as_json, **given)
 
     run.__name__, run.__doc__ = command.__name__, command.__doc__
     # What click's decorators above the command have noted.

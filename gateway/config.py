@@ -20,6 +20,10 @@ from gateway.contract.secrets import SecretRef, secrets_fault
 ProxyRef = Annotated[str, msgspec.Meta(pattern=r"^(|http://[^@\s]+|(env|file):[^\x00]+)$(?!\n)")]
 DialPattern = Annotated[str, msgspec.Meta(pattern=r"^!?\+?[0-9*#]{1,33}$(?!\n)")]
 Listen = Annotated[str, msgspec.Meta(pattern=r"^[^:]*:[0-9]{1,5}$(?!\n)")]
+# A whole URL, path included. No user: it would be logged.
+Collector = Annotated[
+    str, msgspec.Meta(pattern=r"^(|https?://([^@:/?#\[\]\s]+|\[[0-9a-fA-F:.]+\])(:[0-9]{1,5})?/[^?#\s]+)$(?!\n)")
+]
 
 
 # Any number but those whose callers are known to pay a premium: Russia's and Kazakhstan's 803 and 809, satellites and
@@ -151,7 +155,7 @@ class DeliveryConfig(_Section, frozen=True):
     sealing_keys: Annotated[tuple[SecretRef, ...], msgspec.Meta(max_length=8)] = ()
 
 
-Scope = Literal["read", "write", "replay"]
+Scope = Literal["read", "write", "replay", "commands"]
 
 
 class TokenConfig(_Section, frozen=True):
@@ -183,6 +187,13 @@ class MetricsConfig(_Section, frozen=True):
     streams: Listen = "127.0.0.1:9465"
 
 
+class TracesConfig(_Section, frozen=True):
+    """Where spans are sent (OTLP over HTTP; empty: nowhere, none are made), and of how many of the traces."""
+
+    endpoint: Collector = ""
+    sample_ratio: Annotated[float, msgspec.Meta(ge=0, le=1)] = 1.0
+
+
 class LogConfig(_Section, frozen=True):
     """The shape and the least level of log lines."""
 
@@ -202,6 +213,7 @@ class Config(_Section, frozen=True):
     commands: CommandsConfig = CommandsConfig()
     api: ApiConfig = ApiConfig()
     metrics: MetricsConfig = MetricsConfig()
+    traces: TracesConfig = TracesConfig()
     log: LogConfig = LogConfig()
 
 

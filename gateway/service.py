@@ -13,6 +13,7 @@ from gateway.runtime.garbage import spare_the_collector
 from gateway.runtime.health import Brokers, Health
 from gateway.runtime.kafka import client_settings, ensure_topics
 from gateway.runtime.metrics import serve_metrics
+from gateway.runtime.tracing import tracing
 from gateway.work import Work, credentials
 
 
@@ -20,16 +21,16 @@ async def run_gateway(config: Config) -> None:
     """Run until cancelled; ready once shards were assigned and the accounts declared at run time are known, for as long
     as the brokers answer.
 
-    Raises ConfigError for a secret that can't be read or a key of another account, TopicError for topics that don't fit,
-    MetricsError for an address that is taken.
+    Raises ConfigError for a secret that can't be read, a key of another account or traces without their extra,
+    TopicError for topics that don't fit, MetricsError for an address that is taken.
     """
     spare_the_collector()
     check_credentials(config)
     health = Health("shards", "kafka")
-    async with serve_metrics(config.metrics.gateway, health):
+    async with tracing(config.traces, "ringcloud-gateway") as traces, serve_metrics(config.metrics.gateway, health):
         await ensure_topics(config.kafka)
         async with Http(max_connections=config.ringcloud.max_connections, proxy=_proxy(config)) as http:
-            work = Work(config, http)
+            work = Work(config, http, traces)
             ownership = Ownership(config.kafka, work, work.taken_over)
             known = asyncio.Event()
             brokers = Brokers(client_settings(config.kafka, "health"))

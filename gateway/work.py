@@ -16,11 +16,14 @@ from gateway.commands.replies import ReplyTopics
 from gateway.commands.sealing import Opener, SealError, Vault
 from gateway.config import AccountConfig, Config, ConfigError, account_of, secret
 from gateway.polling import metrics
+from gateway.polling.links import Links
 from gateway.polling.poller import Poller
 from gateway.polling.store import Memory
 from gateway.ringcloud import Http, Limiter, Priority, RingCloud
 from gateway.ringcloud.limits import operation_of
+from gateway.runtime.clock import ClockSteps
 from gateway.runtime.shards import Handles, shard_of
+from gateway.runtime.tracing import NO_TRACES, Traces
 
 _log = structlog.get_logger(__name__)
 
@@ -28,10 +31,11 @@ _log = structlog.get_logger(__name__)
 class Work:
     """Makes the workers of a shard: a poller for each of its accounts, and its commands' executor."""
 
-    def __init__(self, config: Config, http: Http) -> None:
+    def __init__(self, config: Config, http: Http, traces: Traces = NO_TRACES) -> None:
         """Raises ConfigError for a secret that can't be read, a key of another account, a private key that is none."""
         self._config = config
         self._http = http
+        self._traces = traces
         self._limiter = Limiter(observer=_Observer())
         self._configured = {account.id for account in config.accounts}
         self._accounts: dict[int, dict[int, AccountConfig]] = defaultdict(dict)
@@ -73,7 +77,7 @@ class Work:
         """The accounts of the shard."""
         return dict(self._accounts[shard])
 
-    def poller(self, account: int, shard: Handles, memory: Memory) -> Poller:
+    def poller(self, account: int, shard: Handles, memory: Memory, links: Links) -> Poller:
         """A poller for an account of the shard."""
         calls = self._config.calls
         declared = self._accounts[shard.number][account]
@@ -92,9 +96,12 @@ class Work:
             degraded_after,
             shard,
             memory,
+            links,
             # Within a session's timeout no other process owns the shard.
             asleep=self._config.kafka.session_timeout / 2,
+            clock=ClockSteps(),
             channels=declared.channels,
+            traces=self._traces,
         )
 
     def commands(self, shard: Handles) -> Executor:

@@ -15,6 +15,10 @@ from streams.fanout import FanOut, add_agent
 from streams.rebalancing import use_careful_transport
 from streams.transport import use_committed_transport
 
+# Seconds; what a crash makes be expanded, and so delivered, twice. Faust waits twice as long before its first commit:
+# at a second, a process that is killed every two would never commit anything, and expand the same events each time.
+_COMMIT_INTERVAL = 0.25
+
 
 def create_app(config: Config, topics: Topics, fan_out: FanOut, data_dir: Path) -> faust.App:
     """The app, reading committed call events from their beginning; to be made within the loop that it will run in.
@@ -31,7 +35,7 @@ def create_app(config: Config, topics: Topics, fan_out: FanOut, data_dir: Path) 
         broker_credentials=_credentials(config),
         autodiscover=False,
         datadir=str(data_dir),
-        broker_commit_interval=1.0,
+        broker_commit_interval=_COMMIT_INTERVAL,
         broker_max_poll_records=500,
         broker_session_timeout=config.kafka.session_timeout,
         broker_heartbeat_interval=config.kafka.session_timeout / 5,

@@ -17,6 +17,7 @@ from gateway.contract.endpoints import Body, Endpoint
 from gateway.contract.events import CallEvent, ContractError, Header, decode_event
 from gateway.contract.thin import thin
 from gateway.contract.topics import Topics
+from gateway.runtime.tracing import NO_TRACES, Traces, trace_headers, traceparent_of
 from streams.errors import FanOutError
 from streams.matching import EndpointIndex
 from streams.metrics import StreamsMetrics
@@ -83,13 +84,15 @@ class FanOut:
         outbox: Outbox,
         metrics: StreamsMetrics,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        traces: Traces = NO_TRACES,
     ) -> None:
-        """Take the endpoints, where deliveries and dead letters go, the figures to keep and the clock."""
+        """Take the endpoints, where deliveries and dead letters go, the figures and traces to keep and the clock."""
         self._endpoints = EndpointIndex(endpoints)
         self._topics = topics
         self._outbox = outbox
         self._metrics = metrics
         self._clock = clock
+        self._traces = traces
         self._pending: asyncio.Queue[tuple[Any, Any, list[asyncio.Future[Any]]]] = asyncio.Queue(_IN_FLIGHT)
 
     def declare(self, endpoint: str, as_: Endpoint | None) -> None:
@@ -132,8 +135,15 @@ class FanOut:
         return True
 
     async def _hand_over(self, record: CallRecord) -> list[asyncio.Future[Any]]:
+        before = traceparent_of(record.headers or ())
         try:
-            return [await self._outbox.enqueue(*one) for one in self.records(record)]
+            with self._traces.begin(
+                "fan-out", before, "consumer", partition=record.partition, offset=record.offset
+            ) as span:
+                records = self.records(record)
+                span.note(records=len(records))
+                headers = trace_headers(span.traceparent)
+                return [await self._outbox.enqueue(*one, headers) for one in records]
         except KafkaError as error:
             # For `settle` to meet in its turn: raised here, Faust would take the event for done.
             failed: asyncio.Future[Any] = asyncio.get_running_loop().create_future()

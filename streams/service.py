@@ -21,6 +21,7 @@ from gateway.runtime.health import Brokers, Health
 from gateway.runtime.kafka import client_settings
 from gateway.runtime.metrics import serve_metrics
 from gateway.runtime.security import security_settings
+from gateway.runtime.tracing import NO_TRACES, Traces, tracing
 from streams.app import create_app
 from streams.delivery.worker import DeliveryWorker
 from streams.endpoints import Endpoints
@@ -54,7 +55,7 @@ async def run_streams(
         delays: Seconds between attempts; each has its retry topic.
 
     Raises:
-        ConfigError: An endpoint's secret, or a sealing key, is not there or is not one.
+        ConfigError: An endpoint's secret, or a sealing key, is not there or is not one; traces lack their extra.
         KafkaError: No broker can be reached at the start, or the endpoints' topic can't be read.
         StreamsError, DeliveryError: One of the halves cannot go on; the other was stopped as well.
         MetricsError: The metrics cannot be served where they should.
@@ -63,30 +64,31 @@ async def run_streams(
     health = Health("partitions", "kafka")
     brokers = Brokers(client_settings(config.kafka, "health"))
     health.give("kafka", brokers.finding)
-    worker = DeliveryWorker(config, metrics, delays=delays)
     async with AsyncExitStack() as stack:
+        traces = await stack.enter_async_context(tracing(config.traces, "ringcloud-streams"))
+        worker = DeliveryWorker(config, metrics, delays=delays, traces=traces)
         await stack.enter_async_context(serve_metrics(config.metrics.streams, health, metrics.registry))
         data_dir = stack.enter_context(tempfile.TemporaryDirectory(prefix="ringcloud-streams-"))
-        fan_out = FanOutService(config, metrics, delays, Path(data_dir))
+        fan_out = FanOutService(config, metrics, delays, Path(data_dir), traces)
         # What delivers knows an endpoint before there are deliveries made for it.
         endpoints = Endpoints(config, worker.declare, fan_out.declare, stated=worker.state)
         follower = await stack.enter_async_context(endpoints.followed())
         stack.push_async_callback(worker.stop)
         await worker.start()
         stack.push_async_callback(fan_out.stop)
-        await fan_out.start()
-        readers: list[Reader] = [fan_out, *worker.intakes]
-        health.give("partitions", finding(readers))
-        tasks = [
-            follower,
-            asyncio.create_task(health.run()),
-            asyncio.create_task(brokers.run()),
-            asyncio.create_task(watch_backlogs(readers, metrics)),
-            asyncio.create_task(worker.run()),
-            asyncio.create_task(fan_out.run()),
-            asyncio.create_task(_tell(on_ready, worker, fan_out)),
-        ]
+        # Deliveries go on while Faust takes its second or two to start.
+        tasks = [follower, asyncio.create_task(worker.run())]
         try:
+            await fan_out.start()
+            readers: list[Reader] = [fan_out, *worker.intakes]
+            health.give("partitions", finding(readers))
+            tasks += [
+                asyncio.create_task(health.run()),
+                asyncio.create_task(brokers.run()),
+                asyncio.create_task(watch_backlogs(readers, metrics)),
+                asyncio.create_task(fan_out.run()),
+                asyncio.create_task(_tell(on_ready, worker, fan_out)),
+            ]
             await _first_failure(tasks)
         finally:
             for task in tasks:
@@ -101,13 +103,20 @@ class FanOutService:
     `stop` of the app are all that it does besides.
     """
 
-    def __init__(self, config: Config, metrics: StreamsMetrics, delays: Sequence[int], data_dir: Path) -> None:
+    def __init__(
+        self,
+        config: Config,
+        metrics: StreamsMetrics,
+        delays: Sequence[int],
+        data_dir: Path,
+        traces: Traces = NO_TRACES,
+    ) -> None:
         """Take the configuration; to be made within the running loop."""
         topics = Topics(config.kafka.prefix, delays)
         self._outbox = Outbox(
             config.kafka.bootstrap, f"{config.kafka.prefix}-fanout", security=security_settings(config.kafka)
         )
-        self._fan_out = FanOut(config.endpoints, topics, self._outbox, metrics)
+        self._fan_out = FanOut(config.endpoints, topics, self._outbox, metrics, traces=traces)
         self._app: faust.App = create_app(config, topics, self._fan_out, data_dir)
         self._settling: asyncio.Task[None] | None = None
         self._assigned = asyncio.Event()

@@ -24,6 +24,7 @@ from gateway.api.shapes import (
 )
 from gateway.contract.deliveries import Attempt, DeadLetter, Delivery
 from gateway.contract.topics import Topic, Topics
+from gateway.runtime.tracing import traceparent_of
 
 _attempt = msgspec.json.Decoder(Attempt).decode
 _letter = msgspec.json.Decoder(DeadLetter).decode
@@ -94,16 +95,19 @@ class DeliveryOperations:
             ),
         ]
 
-    async def find(self, delivery: str) -> Delivery | None:
-        """A delivery as it was given up or, if it was not, as it was made; None where neither is kept any more.
+    async def find(self, delivery: str) -> tuple[Delivery, str | None] | None:
+        """A delivery as it was given up or, if it was not, as it was made, and the `traceparent` that it had.
+
+        None where neither is kept any more.
 
         Raises:
             KafkaError, TimeoutError: The brokers don't answer.
         """
-        letter, _ = await self._newest_letter(delivery)
+        letter, _, traceparent = await self._newest_letter(delivery)
         if letter is not None and letter.delivery is not None:
-            return letter.delivery
-        return (await self._newest_made(delivery))[0]
+            return letter.delivery, traceparent
+        made, _, traceparent = await self._newest_made(delivery)
+        return None if made is None else (made, traceparent)
 
     async def _of_endpoint(self, asked: Asked[Nothing, EndpointAttemptsQuery]) -> Reply:
         return await self._page(asked.query, self._directory.get(asked.path["id"]).endpoint.id)
@@ -155,8 +159,8 @@ class DeliveryOperations:
     async def _delivery(self, asked: Asked[Nothing, Nothing]) -> Reply:
         name = asked.path["id"]
         attempts = await self._attempts_of(name)
-        letter, given_up_at = await self._newest_letter(name)
-        made, made_at = await self._newest_made(name)
+        letter, given_up_at, _ = await self._newest_letter(name)
+        made, made_at, _ = await self._newest_made(name)
         delivery = made or (letter.delivery if letter else None)
         if delivery is None and not attempts:
             raise Problem(404, f"nothing is kept of a delivery {name[:200]}")
@@ -185,25 +189,27 @@ class DeliveryOperations:
         partitions = self._partitions(self._topics.attempts, name)
         return (await self._reader.newest(partitions, wanted, _MOST_ATTEMPTS, most=_MOST_SEARCHED)).items
 
-    async def _newest_letter(self, name: str) -> tuple[DeadLetter | None, int]:
-        def wanted(record: ConsumerRecord) -> tuple[DeadLetter, int] | None:
+    async def _newest_letter(self, name: str) -> tuple[DeadLetter | None, int, str | None]:
+        def wanted(record: ConsumerRecord) -> tuple[DeadLetter, int, str | None] | None:
             letter = _decoded(_letter, record) if name.encode() in (record.value or b"") else None
             if letter is None or letter.delivery is None or letter.delivery.id != name:
                 return None
-            return letter, record.timestamp
+            return letter, record.timestamp, traceparent_of(record.headers)
 
         partitions = self._partitions(self._topics.dead_letters, name)
         found = await self._reader.newest(partitions, wanted, 1, most=_MOST_SEARCHED)
-        return found.items[0] if found.items else (None, 0)
+        return found.items[0] if found.items else (None, 0, None)
 
-    async def _newest_made(self, name: str) -> tuple[Delivery | None, int]:
-        def wanted(record: ConsumerRecord) -> tuple[Delivery, int] | None:
+    async def _newest_made(self, name: str) -> tuple[Delivery | None, int, str | None]:
+        def wanted(record: ConsumerRecord) -> tuple[Delivery, int, str | None] | None:
             delivery = _decoded(_delivery, record) if name.encode() in (record.value or b"") else None
-            return None if delivery is None or delivery.id != name else (delivery, record.timestamp)
+            if delivery is None or delivery.id != name:
+                return None
+            return delivery, record.timestamp, traceparent_of(record.headers)
 
         partitions = self._partitions(self._topics.deliveries, name)
         found = await self._reader.newest(partitions, wanted, 1, most=_MOST_SEARCHED)
-        return found.items[0] if found.items else (None, 0)
+        return found.items[0] if found.items else (None, 0, None)
 
     def _partitions(self, topic: Topic, name: str) -> list[TopicPartition]:
         """Those that may have records of a delivery: its id ends with its endpoint, wherever that may begin."""

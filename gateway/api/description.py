@@ -15,9 +15,9 @@ Json = dict[str, Any]
 
 _TEMPLATE = "#/components/schemas/{name}"
 _ABOUT = (
-    "Endpoints, what was delivered to them and what was not, and deliveries made again. Every request bears a token, "
-    "`Authorization: Bearer …`, with the scope that its operation names. Errors are problem details (RFC 9457). What "
-    "lists more than a page answers `next`, to be given as `cursor`."
+    "Endpoints, what was delivered to them and what was not, deliveries made again, and commands. Every request bears a "
+    "token, `Authorization: Bearer …`, with the scope that its operation names. Errors are problem details (RFC 9457). "
+    "What lists more than a page answers `next`, to be given as `cursor`."
 )
 _MEANINGS = {
     400: "The request is not as described; `field` names what is wrong.",
@@ -42,7 +42,7 @@ def document(operations: Sequence[Operation[Any, Any]], version: str) -> Json:
     """The OpenAPI 3.1 document of `operations`, every one and nothing else."""
     kinds: list[Any] = [ProblemDetails]
     for one in operations:
-        kinds += [one.body, one.query, *([one.answer] if one.answer is not None else [])]
+        kinds += [one.body, one.query, one.headers, *([one.answer] if one.answer is not None else [])]
     schemas, components = msgspec.json.schema_components(kinds, ref_template=_TEMPLATE)
     for schema in components.values():
         for field in schema.get("properties", {}).values():
@@ -52,11 +52,14 @@ def document(operations: Sequence[Operation[Any, Any]], version: str) -> Json:
     of = iter(schemas[1:])
     paths: dict[str, Json] = {}
     for one in operations:
-        body, query = next(of), next(of)
+        body, query, headers = next(of), next(of), next(of)
         answer = next(of) if one.answer is not None else None
-        paths.setdefault(one.path, {})[one.method.lower()] = _operation(
-            one, body, components[query["$ref"].rpartition("/")[2]], answer
-        )
+        parameters = [
+            _parameter(name, schema, where)
+            for where, kind in (("query", query), ("header", headers))
+            for name, schema in components[kind["$ref"].rpartition("/")[2]].get("properties", {}).items()
+        ]
+        paths.setdefault(one.path, {})[one.method.lower()] = _operation(one, body, parameters, answer)
     used = _reached([schemas[0], paths], components)
     made: Json = {
         "openapi": "3.1.0",
@@ -78,7 +81,7 @@ def document(operations: Sequence[Operation[Any, Any]], version: str) -> Json:
     return plain
 
 
-def _operation(one: Operation[Any, Any], body: Json, query: Json, answer: Json | None) -> Json:
+def _operation(one: Operation[Any, Any], body: Json, parameters: Sequence[Json], answer: Json | None) -> Json:
     described: Json = {
         "operationId": one.name,
         "summary": one.summary,
@@ -89,10 +92,10 @@ def _operation(one: Operation[Any, Any], body: Json, query: Json, answer: Json |
                 {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
                 for name in re.findall(r"\{(\w+)\}", one.path)
             ),
-            *(_parameter(name, schema) for name, schema in query.get("properties", {}).items()),
+            *parameters,
         ],
         "responses": {
-            str(one.status): _answered(one, answer),
+            **{str(status): _answered(status, answer) for status in (one.status, *one.also)},
             **{str(status): {"$ref": f"#/components/responses/{status}"} for status in _statuses(one)},
         },
     }
@@ -114,8 +117,8 @@ def _statuses(one: Operation[Any, Any]) -> list[int]:
     return sorted(found)
 
 
-def _parameter(name: str, schema: Json) -> Json:
-    """A query's parameter: one that may be left out is never null, since a URL can't say so."""
+def _parameter(name: str, schema: Json, where: str) -> Json:
+    """A parameter in the query or a header: one that may be left out is never null, since neither can say so."""
     inner = dict(schema)
     description = inner.pop("description", "")
     if inner.get("default", ...) is None:
@@ -126,14 +129,14 @@ def _parameter(name: str, schema: Json) -> Json:
         description = description or inner.pop("description", "")
     if "enum" in inner:
         inner["enum"] = [one for one in inner["enum"] if one is not None]
-    return {"name": name, "in": "query", "required": False, "description": description, "schema": inner}
+    return {"name": name, "in": where, "required": False, "description": description, "schema": inner}
 
 
-def _answered(one: Operation[Any, Any], answer: Json | None) -> Json:
-    described: Json = {"description": _DONE[one.status]}
+def _answered(status: int, answer: Json | None) -> Json:
+    described: Json = {"description": _DONE[status]}
     if answer is not None:
         described["content"] = {JSON: {"schema": answer}}
-    if one.status in (201, 202):
+    if status in (201, 202):
         described["headers"] = {"Location": {"description": "Where it is", "schema": {"type": "string"}}}
     return described
 

@@ -21,6 +21,7 @@ from gateway.contract.faults import fault
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 JSON = "application/json"
+_NUMBERS = ("limit", "account", "wait")
 MERGE_PATCH = "application/merge-patch+json"  # RFC 7396
 
 
@@ -40,14 +41,19 @@ class Asked(Generic[Body, Query]):
     query: Query
     body: Body
     by: Holder
+    headers: Any
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What is answered: a struct as JSON, or nothing, and where to find what was made."""
+    """What is answered: a struct as JSON, or nothing, and where to find what was made.
+
+    `status` is the operation's own, or one that it is described to have `also`.
+    """
 
     content: Any = None
     location: str | None = None
+    status: int | None = None
 
 
 @dataclass(frozen=True)
@@ -64,6 +70,9 @@ class Operation(Generic[Body, Query]):
     query: type[Query]
     answer: Any = None
     status: int = 200
+    # What else it may be answered with where all went well, and the headers that it looks at.
+    also: tuple[int, ...] = ()
+    headers: type[Any] = Nothing
     # Beside those that follow from the rest: what a well-formed request may be refused with.
     problems: tuple[int, ...] = ()
 
@@ -103,13 +112,14 @@ async def _answer(request: Request[Any, Any, Any], operation: Operation[Any, Any
         query=_query(request, operation.query),
         body=await _body(request, operation),
         by=holder,
+        headers=_headers(request, operation.headers),
     )
     reply = await operation.run(asked)
     headers = {"Cache-Control": "no-store"}
     if reply.location:
         headers["Location"] = reply.location
     content = b"" if operation.status == 204 else msgspec.json.encode(reply.content)
-    return Response(content, status_code=operation.status, media_type=JSON, headers=headers)
+    return Response(content, status_code=reply.status or operation.status, media_type=JSON, headers=headers)
 
 
 def _allowed(request: Request[Any, Any, Any], operation: Operation[Any, Any], tokens: Tokens) -> Holder:
@@ -130,10 +140,18 @@ def _query(request: Request[Any, Any, Any], kind: type[Query]) -> Query:
     for name, value in request.query_params.multi_items():
         if name in given:
             raise Problem(400, "is there twice", name[:64])
-        # The one number that is asked for. A lenient conversion would take a number for a time, too.
-        given[name] = int(value) if name == "limit" and re.fullmatch("[0-9]{1,9}", value) else value
+        # The numbers that are asked for. A lenient conversion would take a number for a time, too.
+        given[name] = int(value) if name in _NUMBERS and re.fullmatch("[0-9]{1,18}", value) else value
     try:
         return msgspec.convert(given, kind)
+    except msgspec.ValidationError as error:
+        raise refusal(error) from None
+
+
+def _headers(request: Request[Any, Any, Any], kind: type[Any]) -> Any:
+    names = [field.encode_name for field in msgspec.structs.fields(kind)]
+    try:
+        return msgspec.convert({name: request.headers[name] for name in names if name in request.headers}, kind)
     except msgspec.ValidationError as error:
         raise refusal(error) from None
 

@@ -28,6 +28,7 @@ from gateway.contract.deliveries import DeadLetter, Delivery
 from gateway.contract.events import ContractError, decode_event
 from gateway.contract.times import utc
 from gateway.contract.topics import Topics
+from gateway.runtime.tracing import trace_headers, traceparent_of
 from streams.fanout import expand
 from streams.matching import EndpointIndex
 from streams.outbox import MAX_DELIVERY_BYTES, Outbox
@@ -51,6 +52,9 @@ _MOST_REMEMBERED = 200_000
 
 _letter = msgspec.json.Decoder(DeadLetter).decode
 _encode = msgspec.json.Encoder().encode
+
+# With the `traceparent` that it had, which it keeps.
+Found = tuple[Delivery, str | None]
 
 
 class ReplayFailed(Exception):
@@ -91,7 +95,7 @@ class Replays:
         outbox: Outbox,
         directory: Directory,
         topics: Topics,
-        find: Callable[[str], Awaitable[Delivery | None]],
+        find: Callable[[str], Awaitable[Found | None]],
     ) -> None:
         """Take what reads the topics, what writes deliveries, what knows the endpoints, and what finds a delivery."""
         self._reader = reader
@@ -124,18 +128,18 @@ class Replays:
         """
         if not isinstance(asked, ReplayDelivery):
             return self.start(asked, by)
-        delivery = await self._find(asked.delivery)
-        if delivery is None:
+        found = await self._find(asked.delivery)
+        if found is None:
             raise Problem(404, f"nothing is kept of a delivery {asked.delivery[:200]}", "delivery")
-        return self.start(asked, by, delivery=delivery)
+        return self.start(asked, by, found=found)
 
-    def start(self, asked: ReplayAsked, by: str, *, delivery: Delivery | None = None, new: bool = False) -> Job:
-        """Begin a replay, of `delivery` where that is asked for; `new`: its endpoint was declared just now.
+    def start(self, asked: ReplayAsked, by: str, *, found: Found | None = None, new: bool = False) -> Job:
+        """Begin a replay, of the delivery `found` where that is asked for; `new`: its endpoint was declared just now.
 
         Raises:
             Problem: As `begin`.
         """
-        endpoint = delivery.endpoint if delivery is not None else getattr(asked, "endpoint", "")
+        endpoint = found[0].endpoint if found is not None else getattr(asked, "endpoint", "")
         if self._directory.get(endpoint).state == "disabled":
             raise Problem(409, f"the endpoint {endpoint} is disabled: what is resent would become dead letters again")
         if isinstance(asked, ReplayEvents) and asked.offsets is not None:
@@ -149,7 +153,7 @@ class Replays:
         for old in ended[: -(_MOST_KEPT - 1)]:
             del self._jobs[old]
         self._jobs[job.id] = job
-        job.task = asyncio.create_task(self._run(job, self._deliveries(job, delivery, new=new)))
+        job.task = asyncio.create_task(self._run(job, self._deliveries(job, found, new=new)))
         return job
 
     async def cancel(self, job: Job) -> None:
@@ -164,12 +168,12 @@ class Replays:
         """End all jobs."""
         await asyncio.gather(*(self.cancel(job) for job in self._jobs.values()))
 
-    async def _run(self, job: Job, deliveries: AsyncGenerator[Delivery, None]) -> None:
+    async def _run(self, job: Job, deliveries: AsyncGenerator[Found, None]) -> None:
         pace = _Pace(job.asked.rate)
         written: deque[asyncio.Future[Any]] = deque()
         try:
             async with aclosing(deliveries):
-                async for delivery in deliveries:
+                async for delivery, traceparent in deliveries:
                     await pace.turn()
                     self._check(job)
                     # Its time begins anew, and so does a worker's patience with an endpoint that it does not know.
@@ -178,8 +182,8 @@ class Replays:
                     if len(value) > MAX_DELIVERY_BYTES:
                         job.skipped += 1
                         continue
-                    topic = self._topics.deliveries.name
-                    written.append(await self._outbox.enqueue(topic, resend.endpoint.encode(), value))
+                    topic, headers = self._topics.deliveries.name, trace_headers(traceparent)
+                    written.append(await self._outbox.enqueue(topic, resend.endpoint.encode(), value, headers))
                     job.resent += 1
                     while len(written) >= _IN_FLIGHT or (written and written[0].done()):
                         await written.popleft()
@@ -207,22 +211,22 @@ class Replays:
         if known.state == "disabled":
             raise ReplayFailed("the endpoint was disabled")
 
-    def _deliveries(self, job: Job, delivery: Delivery | None, *, new: bool) -> AsyncGenerator[Delivery, None]:
+    def _deliveries(self, job: Job, found: Found | None, *, new: bool) -> AsyncGenerator[Found, None]:
         match job.asked:
             case ReplayDeadLetters() as asked:
                 return self._dead_letters(job, asked)
             case ReplayEvents() as asked:
                 return self._events(job, asked, new=new)
             case _:
-                return self._one(job, delivery)
+                return self._one(job, found)
 
-    async def _one(self, job: Job, delivery: Delivery | None) -> AsyncGenerator[Delivery, None]:
+    async def _one(self, job: Job, found: Found | None) -> AsyncGenerator[Found, None]:
         job.total = 1
-        if delivery is not None:
-            yield delivery
+        if found is not None:
+            yield found
         job.done = 1
 
-    async def _dead_letters(self, job: Job, asked: ReplayDeadLetters) -> AsyncGenerator[Delivery, None]:
+    async def _dead_letters(self, job: Job, asked: ReplayDeadLetters) -> AsyncGenerator[Found, None]:
         seen: set[str] = set()
         partitions = self._reader.partitions(self._topics.dead_letters, asked.endpoint)
         async with self._reader.consumer() as consumer:
@@ -241,9 +245,9 @@ class Replays:
                         continue
                     if len(seen) < _MOST_REMEMBERED:
                         seen.add(found.id)
-                    yield found
+                    yield found, traceparent_of(record.headers)
 
-    async def _events(self, job: Job, asked: ReplayEvents, *, new: bool) -> AsyncGenerator[Delivery, None]:
+    async def _events(self, job: Job, asked: ReplayEvents, *, new: bool) -> AsyncGenerator[Found, None]:
         endpoint = self._directory.get(asked.endpoint).endpoint
         if new:
             await asyncio.sleep(_LEARNED)
@@ -267,7 +271,7 @@ class Replays:
                     if asked.accounts and event.data.account not in asked.accounts:
                         continue
                     for delivery in expand(event, index.matching(event), datetime.now(UTC)):
-                        yield delivery
+                        yield delivery, traceparent_of(record.headers)
 
     async def _records(
         self, job: Job, consumer: Any, spans: Mapping[TopicPartition, Span]

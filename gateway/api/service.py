@@ -15,6 +15,7 @@ import uvicorn
 from litestar import Litestar, Response, get
 from litestar.exceptions import HTTPException
 
+from gateway.api.commands import CommandOperations
 from gateway.api.deliveries import DeliveryOperations
 from gateway.api.description import document
 from gateway.api.directory import Directory
@@ -85,7 +86,12 @@ async def serving(config: Config) -> AsyncIterator[tuple[str, asyncio.Future[Non
         if following.done():
             following.result()
         app = application(
-            [*endpoints.operations(), *deliveries.operations(), *ReplayOperations(replays).operations()],
+            [
+                *endpoints.operations(),
+                *deliveries.operations(),
+                *ReplayOperations(replays).operations(),
+                *CommandOperations(reader, outbox, topics).operations(),
+            ],
             tokens,
             brokers,
         )

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+import operator
+import typing
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 
 import msgspec
 
+from gateway.contract.commands import Account, Command, CommandId, CommandResult, CommandStatus
 from gateway.contract.deliveries import Attempt, Outcome
 from gateway.contract.endpoints import Endpoint, EndpointId, StatusReason
 from gateway.contract.events import CallEventType
@@ -288,3 +292,78 @@ class ReplayPage(msgspec.Struct, frozen=True, kw_only=True):
 
     items: list[ReplayView]
     next: Next
+
+
+# Commands.
+
+
+def _without_id(kind: Any) -> Any:
+    """A command whose id may be left out."""
+    fields: list[tuple[str, Any, Any]] = [
+        (one.name, CommandId | None, None) if one.name == "id" else (one.name, one.type, one.default)
+        for one in msgspec.structs.fields(kind)
+    ]
+    made = msgspec.defstruct(
+        f"Asked{kind.__name__}",
+        [one[:2] if one[2] is msgspec.NODEFAULT else one for one in fields],
+        frozen=True,
+        kw_only=True,
+        forbid_unknown_fields=True,
+        tag_field="type",
+        tag=kind.__struct_config__.tag,
+        module=__name__,
+    )
+    made.__doc__ = kind.__doc__
+    return made
+
+
+AskedCommand: Any = functools.reduce(operator.or_, (_without_id(kind) for kind in typing.get_args(Command)))
+
+Wait = Annotated[
+    int,
+    msgspec.Meta(ge=1, le=60, description="Seconds to wait for the outcome; what is answered then is as far as it is"),
+]
+
+
+class IdempotencyHeaders(msgspec.Struct, frozen=True, kw_only=True):
+    """What makes it safe to ask again."""
+
+    key: Annotated[
+        Annotated[str, msgspec.Meta(pattern=r'^([A-Za-z0-9_:-]{1,128}|"[A-Za-z0-9_:-]{1,128}")$(?!\n)')] | None,
+        msgspec.Meta(
+            description="The command's id, quoted or not: asked again with it the same command is executed once. Without "
+            "it, and without an `id` in the body, the gateway makes one"
+        ),
+    ] = msgspec.field(name="Idempotency-Key", default=None)
+
+
+class SendQuery(_Strict, frozen=True, kw_only=True):
+    """Whether to wait."""
+
+    wait: Wait | None = None
+
+
+class CommandQuery(SendQuery, frozen=True, kw_only=True):
+    """Which account's command, and whether to wait."""
+
+    account: Annotated[
+        Account | None,
+        msgspec.Meta(description="Whose command: found sooner by it. Without it, of whoever used the id last"),
+    ] = None
+
+
+class CommandView(msgspec.Struct, frozen=True, kw_only=True):
+    """A command and what became of it so far."""
+
+    id: CommandId
+    account: Account
+    type: Annotated[str | None, msgspec.Meta(description="Null where it was rejected before that could be read")]
+    status: Annotated[
+        CommandStatus | Literal["sent"],
+        msgspec.Meta(description="Of its last result; sent: it is on the topic, and was not taken over yet"),
+    ]
+    done: Annotated[
+        bool,
+        msgspec.Meta(description="Whether the outcome is known; what may follow tells of an originate's call"),
+    ]
+    results: Annotated[list[CommandResult], msgspec.Meta(description="Each step, in order")]

@@ -19,6 +19,8 @@ from gateway.contract.times import Ms
 # How long an ended call is remembered beside its fingerprint, so that an active list that is behind the completed one
 # (another node, a cache, answers that overtook each other) does not start it again.
 _LINGER: Ms = 120_000
+# If its row may have been another's, its own may be late: until then it is to be known that either is in doubt.
+_LINGER_UNPROVEN: Ms = 600_000
 _ENDED = 2
 # A provisional end may be corrected for as long as RingCloud lists completed calls.
 _LINGER_ABSENT: Ms = 7 * 24 * HOUR
@@ -30,6 +32,10 @@ def active_rows(draft: Draft, rows: ActiveRows, window: Window) -> None:
     for numbers, group in rest.items():
         starts = [_start_of(row, window) for row in group]
         calls = sorted(draft.known(numbers), key=_rank)
+        if not calls:
+            for row, start in zip(group, starts, strict=True):
+                _start(draft, row, start, window, ambiguous=False)
+            continue
         paired = _paired(group, starts, calls, draft.rules, window)
         call_of = list(paired.call_of)
         strained = [c is not None and gap(starts[r], calls[c].start) > 0 for r, c in enumerate(call_of)]
@@ -76,22 +82,16 @@ def _as_before(draft: Draft, rows: ActiveRows, window: Window) -> tuple[set[str]
 
     Nearly all rows are the only ones of their numbers, of the only call of these: this is the differ's busiest loop.
     """
-    only: dict[Numbers, ActiveRow] = {}
     rest: dict[Numbers, list[ActiveRow]] = {}
-    for row in rows:
-        numbers = row.src, row.dst
-        if numbers in rest:
-            rest[numbers].append(row)
-        elif only.setdefault(numbers, row) is not row:
-            rest[numbers] = [only.pop(numbers), row]
-    seen: set[str] = set()
+    seen: dict[str, ActiveRow] = {}
     ids, calls, answers = draft.state.by_numbers, draft.state.calls, draft.rules.answered_statuses
     sent, received = window.sent - ROUNDING, window.received
     last = draft.state.mark.active
-    seen_at = received if last is None else last.sent
-    for numbers, row in only.items():
-        known = ids.get(numbers)
-        if known is not None and len(known) == 1:
+    # A row that counts so many ms is of a call that had begun when it was last seen.
+    old = 0 if last is None else received + ROUNDING - last.sent
+    for row in rows:
+        known = ids.get((row.src, row.dst))
+        if known is not None and len(known) == 1 and known[0] not in seen:
             call = calls[known[0]]
             start, begun = call.start, row.seconds * 1_000
             ringing = row.status in RINGING_STATUSES
@@ -99,16 +99,21 @@ def _as_before(draft: Draft, rows: ActiveRows, window: Window) -> tuple[set[str]
             if (
                 sent - begun <= start.received - ROUNDING
                 and start.sent <= received - begun
-                and (call.since or min(received - begun + ROUNDING, received) <= seen_at)
+                and (call.since or begun >= old)
                 and call.gone is None
                 and call.ended is None
                 and not call.unlisted
                 and (not ringing if call.answered else ringing == call.ringing and row.status not in answers)
             ):
-                seen.add(call.id)
+                seen[known[0]] = row
                 continue
-        rest[numbers] = [row]
-    return seen, rest
+        rest.setdefault((row.src, row.dst), []).append(row)
+    for numbers, group in rest.items():
+        known = ids.get(numbers)
+        other = seen.pop(known[0], None) if known is not None and len(known) == 1 else None
+        if other is not None:
+            group.insert(0, other)
+    return set(seen), rest
 
 
 def _paired(rows: list[ActiveRow], starts: list[Window], calls: list[Call], rules: Rules, window: Window) -> Matching:
@@ -254,7 +259,11 @@ def _seen(draft: Draft, call: Call, row: ActiveRow, window: Window, *, ambiguous
 
 def drop_lingering(draft: Draft, window: Window) -> None:
     for call in list(draft.calls.values()):
-        if call.ended is not None and window.received - call.ended_seen > (
-            _LINGER if call.ended == "complete" else _LINGER_ABSENT
-        ):
+        if call.ended is not None and window.received - call.ended_seen > _lingers(call):
             draft.drop(call)
+
+
+def _lingers(call: Call) -> Ms:
+    if call.ended == "absence":
+        return _LINGER_ABSENT
+    return _LINGER if call.gone is None else _LINGER_UNPROVEN

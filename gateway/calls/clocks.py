@@ -22,17 +22,22 @@ class Skew(msgspec.Struct, frozen=True, array_like=True):
     high: Ms
     at: Ms
 
+    @classmethod
+    def of(cls, date: Ms, window: Window) -> Skew:
+        """The bounds that one answer gives, made in `window` and stamped `date` (ms, cut to whole seconds, server clock)."""
+        return cls(date - window.received - _STAMP_SLACK, date + 1_000 - window.sent + _STAMP_SLACK, window.received)
+
     def after(self, now: Ms) -> Skew:
         """The bounds as they stand at `now`: wider by what the clocks may have drifted."""
         drift = -(-abs(now - self.at) * _DRIFT_PPM // 1_000_000)
         return Skew(self.low - drift, self.high + drift, now)
 
     def narrowed(self, date: Ms, window: Window) -> Skew:
-        """The bounds after an answer made in `window` was stamped `date` (ms, cut to whole seconds, server clock).
+        """The bounds after an answer made in `window` was stamped `date`.
 
         Where the stamp contradicts the bounds a clock was set: the stamp alone counts.
         """
-        sample = Skew(date - window.received - _STAMP_SLACK, date + 1_000 - window.sent + _STAMP_SLACK, window.received)
+        sample = Skew.of(date, window)
         known = self.after(window.received)
         low, high = max(known.low, sample.low), min(known.high, sample.high)
         return Skew(low, high, window.received) if low <= high else sample

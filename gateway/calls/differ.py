@@ -18,8 +18,12 @@ from gateway.contract.times import Ms
 # A list that is asked for so long after the one before it may not reach back to it: it goes back seven days, or six and
 # what has passed of today.
 _REACH: Ms = 5 * 24 * HOUR
-# What only an empty list says is believed after so many grace periods.
+# No answer is on its way for longer: one that was asked for still earlier is by another clock.
+_OVERTAKEN: Ms = 60_000
+# A completed list that lacks rows only because it is empty is believed after so many grace periods.
 _ALONE = 10
+# An active list that lacks a call only because it is empty ends it no sooner after it was seen: no call lasts so long.
+_UNPROVEN: Ms = 24 * HOUR
 
 __all__ = [
     "Channels",
@@ -51,7 +55,7 @@ def read_active(
     """
     draft = Draft(rules, state, window.received)
     last = state.mark.active
-    if last is not None and window.sent < last.sent:
+    if last is not None and last.sent - _OVERTAKEN <= window.sent < last.sent:
         # Overtaken by a later question's answer: it may be older than what is known, so it proves nothing.
         return draft.finish(_marked(state.mark, date, window))
     if rows is None and any(call.unlisted for call in state.calls.values()) and _nothing_listed(state):
@@ -75,39 +79,45 @@ def read_completed(
     `rows` is None when the answer's bytes equal the last one's (law 8). A row not seen before ends the call that it
     fits (law 3) or, where it fits none, is a whole life (law 4); a row seen before that says something else now is
     `call.updated`. A call that left the active list and that no row of a list asked for a grace period later fits has
-    ended by absence (law 3). A list that is empty although it should have rows counts as unknown for ten grace periods.
+    ended by absence (law 3), once an active list with other calls in it has shown that it is gone. A list that is empty
+    although it should have rows counts as unknown for ten grace periods, and as none that what follows may go on from
+    for a day.
     """
     draft = Draft(rules, state, window.received)
     mark = _marked(state.mark, date, window)
     if rows is not None:
         mark = msgspec.structs.replace(mark, emptied=0 if rows else mark.emptied or window.received)
-    if mark.emptied and _has_ended_lately(state, window) and window.sent < mark.emptied + _ALONE * rules.absence_grace:
+    doubted = mark.emptied and _has_ended_lately(state, window)
+    if doubted and window.sent < mark.emptied + _ALONE * rules.absence_grace:
         draft.deferred = True
         return draft.finish(mark)
     if rows is not None:
         completed_rows(draft, rows, mark, window)
     for call in draft.gone():
         assert call.gone is not None  # noqa: S101 - what makes it one of the gone
-        if call.id not in draft.awaited and window.sent >= call.gone.received + _patience(call, mark, rules):
+        if call.id not in draft.awaited and window.sent >= _absent_at(call, call.gone, mark, rules):
             middle = (call.gone.sent + call.gone.received) // 2
             left = call.left or call.gone
-            # One that it can't be told apart from may have left since.
-            bounds = Window(left.sent, window.received) if call.ambiguous else left
+            # One that it can't be told apart from may have left since; so may a call that only empty lists lack.
+            bounds = Window(left.sent, window.received) if call.ambiguous or call.hidden else left
             ended = draft.emit("call.ended", call, bounds, middle, Evidence.ABSENCE)
             draft.put(msgspec.structs.replace(ended, ended="absence", ended_seen=window.received))
             if call.unlisted:
                 mark = msgspec.structs.replace(mark, doubted=window.received)
-    return draft.finish(msgspec.structs.replace(mark, completed=window))
+    if not doubted or window.sent >= mark.emptied + _UNPROVEN:
+        mark = msgspec.structs.replace(mark, completed=window)
+    return draft.finish(mark)
 
 
-def _patience(call: Call, mark: Mark, rules: Rules) -> Ms:
-    """How long after it left the active list a call without a row has ended.
+def _absent_at(call: Call, gone: Window, mark: Mark, rules: Rules) -> Ms:
+    """When a call that left the active list and has no row is taken to have ended.
 
     An active list with other calls in it proves that this one is gone, a completed list with other rows in it that its
     row is missing. An empty list may be a fault that lasts a while.
     """
     doubted = (call.hidden or mark.emptied) and not call.unlisted
-    return rules.absence_grace * (_ALONE if doubted else 1)
+    believed = gone.received + rules.absence_grace * (_ALONE if doubted else 1)
+    return max(believed, gone.sent + _UNPROVEN) if call.hidden and not call.unlisted else believed
 
 
 def _has_ended_lately(state: AccountState, window: Window) -> bool:

@@ -58,7 +58,8 @@ class _NotSent(Exception):
 class Means:
     """What the executions of a shard share.
 
-    `at_once` bounds how many user changes are on the wire; `unknown` takes what is to be reconciled.
+    `at_once` bounds how many user changes are on the wire; `unknown` takes what is to be reconciled; `sending` is told of
+    what is about to be sent.
     """
 
     book: Book
@@ -66,6 +67,7 @@ class Means:
     opener: Opener
     at_once: asyncio.Semaphore
     unknown: Callable[[CommandKey], None]
+    sending: Callable[[CommandKey], None]
     choice: Choice = field(default_factory=Choice)
 
     def password(self, command: Command) -> str:
@@ -165,6 +167,7 @@ class _Execution:
                 raise _NotSent(expired=True)
             if time.monotonic() - began > STALE_SECONDS:
                 raise _NotSent(expired=False)
+            self._means.sending(self._key)
 
         try:
             return await self._request.send(api, {"deadline": self._deadline(api), "before_send": before_send})

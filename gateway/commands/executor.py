@@ -15,7 +15,8 @@ from gateway.commands.book import Book, CommandKey, now_ms
 from gateway.commands.execution import DELAY_SECONDS, STALE_SECONDS, Means, execute
 from gateway.commands.intake import Rejected, read_record, rejection
 from gateway.commands.lanes import LaneKey, Lanes
-from gateway.commands.reconcile import Reconciler
+from gateway.commands.linking import Linker
+from gateway.commands.reconcile import Reconciler, extension_of
 from gateway.commands.replies import ReplyTopics
 from gateway.commands.requests import Request, request_of
 from gateway.commands.rights import check_rights
@@ -29,6 +30,8 @@ from gateway.runtime.shards import Handles, key_of, shard_of
 _log = structlog.get_logger(__name__)
 
 _SWEEP_SECONDS = 60.0
+# Who takes over asks for the users of what was sent so lately: most calls of before that were seen by their time.
+_LATELY: Ms = 600_000
 # RingCloud's answer times are not ours: what is sent as its time is over may be taken in a little later.
 _SPARE: Ms = 2_000
 
@@ -56,7 +59,8 @@ class Executor:
         self._partition = TopicPartition(shard.topics.commands.name, shard.number)
         self._reach: Ms = int((STALE_SECONDS + timeout) * 1000) + _SPARE
         self._book = Book(shard, accounts)
-        self._means = Means(self._book, accounts, opener, at_once, self._take)
+        self._means = Means(self._book, accounts, opener, at_once, self._take, self._sending)
+        self.links = Linker(self._book, accounts, self._reach)
         self._started = asyncio.Event()
         self._log = _log.bind(shard=shard.number)
 
@@ -95,9 +99,14 @@ class Executor:
     async def run(self) -> None:
         """Execute what was accepted, lane by lane in order, until cancelled. Raises NotCommitted."""
         async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
             self._lanes: Lanes[CommandKey] = Lanes(tasks, lambda key: execute(self._means, key))
             self._reconciler = Reconciler(self._means, self._reach, tasks)
             try:
+                for account in {key.account for key in self._book}:
+                    for key, kept, call in self._book.awaited(account):
+                        if kept.sent_at > now_ms() - _LATELY and not call.extension:
+                            tasks.create_task(self._learn(key))
                 for key in self._book.unfinished():
                     await self._resume(key)
                 self._started.set()
@@ -106,6 +115,21 @@ class Executor:
                     await self._book.forget_old()
             finally:
                 self._lanes.close()
+
+    def _sending(self, key: CommandKey) -> None:
+        if self._book[key].call is not None:
+            # Beside the request: the call may be seen as soon as that is answered, and the number may have been changed
+            # just before.
+            self._tasks.create_task(self._learn(key))
+
+    async def _learn(self, key: CommandKey) -> None:
+        """Ask which number the user of an originate calls from, as lists know the user by that."""
+        account, call = self._accounts.get(key.account), self._book[key].call
+        if account is None or call is None:
+            return
+        extension = await extension_of(account, call.user)
+        if extension not in ("", call.user):
+            await self._book.know(key, extension)
 
     async def _resume(self, key: CommandKey) -> None:
         """Go on with what was accepted by whoever had the shard before."""

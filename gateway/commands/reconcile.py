@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import TypeVar
 
 import structlog
@@ -26,8 +27,12 @@ T = TypeVar("T")
 _LOOK_SECONDS = 10.0
 # By then what was done shows: a completed row may come late.
 _LATE: Ms = 25_000
-# Who has not found out by now won't: it stays unknown.
-_GIVE_UP: Ms = 55_000
+# Who has not found out by then won't: it stays unknown. A look that began before, of this length at most (each list has
+# to wait for its turn), is within the minute.
+_GIVE_UP: Ms = 48_000
+_LONGEST_LOOK = 12.0
+# But whoever takes a case over has so long for it, however long nobody looked.
+_LEAST: Ms = 30_000
 _DAY: Ms = 24 * 3600 * 1000
 _KEPT_DAYS = 7
 
@@ -41,11 +46,13 @@ class Reconciler:
         self._reach = reach
         self._tasks = tasks
         self._cases: dict[int, list[CommandKey]] = defaultdict(list)
+        self._taken: dict[CommandKey, Ms] = {}
         self._sources: dict[CommandKey, frozenset[str]] = {}
 
     def take(self, key: CommandKey) -> None:
         """Find out what became of a command whose phase is `unknown`."""
         self._cases[key.account].append(key)
+        self._taken[key] = now_ms()
         if len(self._cases[key.account]) == 1:
             self._tasks.create_task(self._watch(key.account))
 
@@ -54,10 +61,22 @@ class Reconciler:
             # As they are now: more may come, and are looked into the next time.
             await self._look(account, list(cases))
             if cases:
-                await asyncio.sleep(_LOOK_SECONDS)
+                await asyncio.sleep(self._pause(cases))
         del self._cases[account]
 
+    def _pause(self, keys: list[CommandKey]) -> float:
+        """Seconds until the next look: the earlier where one of these can be decided then."""
+        now = now_ms()
+        decisive = [at for key in keys for at in (self._late_at(key), self._give_up_at(key)) if at > now]
+        return min([_LOOK_SECONDS, *((at - now) / 1000 for at in decisive)])
+
     async def _look(self, number: int, keys: list[CommandKey]) -> None:
+        for key in keys:
+            if not self._open(key) or self._means.book.seen(key, 2 * self._reach):
+                await self._settle(key, "done", "", now_ms())
+        keys = [key for key in keys if self._open(key)]
+        if not keys:
+            return
         account = self._means.accounts.get(number)
         look: Look | None = None
         users: list[User] | None = None
@@ -65,24 +84,28 @@ class Reconciler:
         if account is not None:
             types = {self._means.book[key].type for key in keys}
             since = min(self._means.book[key].sent_at for key in keys)
-            if Originate.__struct_config__.tag in types:
-                look = await _asked(account, lambda api: _lists(api, since))
-            if CreateUser.__struct_config__.tag in types:
-                users = await _asked(account, _users)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LONGEST_LOOK):
+                    if Originate.__struct_config__.tag in types:
+                        look = await _asked(account, lambda api: _lists(api, since))
+                    if CreateUser.__struct_config__.tag in types:
+                        users = await _asked(account, _users)
         for key in keys:
             verdict, user = await self._judge(key, account, look, users, began)
-            await self._settle(key, verdict, user)
+            await self._settle(key, verdict, user, began)
 
     async def _judge(
         self, key: CommandKey, account: Commanded | None, look: Look | None, users: list[User] | None, began: Ms
     ) -> tuple[Verdict, str]:
+        if not self._open(key):
+            return "open", ""
         try:
             command = self._means.book.command(key)
             password = self._means.password(command)
         except SealError:
             return "open", ""
         sent_at = self._means.book[key].sent_at
-        late = began >= sent_at + self._reach + _LATE
+        late = began >= self._late_at(key)
         if isinstance(command, Originate) and look is not None and account is not None:
             sources = await self._who(key, command.user, account)
             asked = Dialled(sources, command.num, sent_at, sent_at + self._reach)
@@ -93,10 +116,12 @@ class Reconciler:
             return ("undone", "") if verdict == "done" and self._means.book.alike(key, _DAY) else (verdict, user)
         return "open", ""
 
-    async def _settle(self, key: CommandKey, verdict: Verdict, user: str) -> None:
-        if verdict == "open" and now_ms() < self._means.book[key].at + _GIVE_UP:
+    async def _settle(self, key: CommandKey, verdict: Verdict, user: str, began: Ms) -> None:
+        if not self._open(key):
+            pass  # its call was seen meanwhile, and all is told
+        elif verdict == "open" and (began < self._late_at(key) or now_ms() < self._give_up_at(key)):
             return
-        if verdict == "done":
+        elif verdict == "done":
             details = {"user": user} if user else {}
             await self._means.finish(key, "succeeded", message="found in RingCloud's lists", reconciled=True, **details)
         elif verdict == "undone":
@@ -106,6 +131,17 @@ class Reconciler:
             await self._means.finish(key, "outcome_unknown", message=message, reconciled=True)
         self._cases[key.account].remove(key)
         self._sources.pop(key, None)
+        del self._taken[key]
+
+    def _late_at(self, key: CommandKey) -> Ms:
+        return self._means.book[key].sent_at + self._reach + _LATE
+
+    def _give_up_at(self, key: CommandKey) -> Ms:
+        return max(self._means.book[key].at + _GIVE_UP, self._taken[key] + _LEAST)
+
+    def _open(self, key: CommandKey) -> bool:
+        """Whether its outcome is still to be found."""
+        return self._means.book[key].phase == "unknown"
 
     async def _who(self, key: CommandKey, user: str, account: Commanded) -> frozenset[str]:
         """What a row's `src` may be for the user: the name, and the extension number once it is known."""
@@ -117,13 +153,19 @@ class Reconciler:
         return self._sources[key]
 
 
+async def extension_of(account: Commanded, user: str) -> str:
+    """A user's extension number, which is what lists of calls know it by; empty where RingCloud does not tell."""
+    found = await _asked(account, lambda api: _user(api, user))
+    return (found.num if found is not None else None) or ""
+
+
 async def _asked(account: Commanded, ask: Callable[[RingCloud], Awaitable[T]]) -> T | None:
     """What one of the account's keys is told; None where none is."""
     for api in account.apis:
         try:
             return await ask(api)
         except RingCloudError as error:
-            _log.warning("no answer to reconcile by", account=account.config.id, error=str(error))
+            _log.warning("no answer about what a command did", account=account.config.id, error=str(error))
     return None
 
 

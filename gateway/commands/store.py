@@ -15,6 +15,18 @@ from gateway.contract.times import Ms
 Phase = Literal["accepted", "sending", "unknown", "done"]
 
 
+class KeptCall(msgspec.Struct, frozen=True, array_like=True):
+    """What the call of a `call.originate` is known by, and what was seen of it."""
+
+    user: str
+    num: str  # its digits in international form
+    extension: str = ""  # the user's, where it is known and is not its name
+    id: str = ""  # the call's, once it was seen
+    channel: str = ""  # the user's, while it was the call's only one
+    shown: tuple[CommandStatus, ...] = ()  # what was seen, in order
+    told: int = 0  # how many of these there are results of
+
+
 class KeptCommand(msgspec.Struct, frozen=True, array_like=True):
     """A command's part of its account's state. `raw` is the command, empty once it is done; see `Book` for its form."""
 
@@ -29,6 +41,7 @@ class KeptCommand(msgspec.Struct, frozen=True, array_like=True):
     target: bytes = b""  # a digest of what it is about, by which two that are about the same are told
     status: CommandStatus = "accepted"  # of its last result
     reply_to: str | None = None
+    call: KeptCall | None = None  # of a `call.originate` whose call is looked out for
 
 
 _PREFIX = "command/"

@@ -37,9 +37,22 @@ Password = Annotated[
     ),
 ]
 
-CommandStatus = Literal["accepted", "delayed", "succeeded", "failed", "rejected", "expired", "outcome_unknown"]
-# What can be a command's last result; `is_last` tells which one is.
+CommandStatus = Literal[
+    "accepted",
+    "delayed",
+    "succeeded",
+    "failed",
+    "rejected",
+    "expired",
+    "outcome_unknown",
+    "ringing_a",
+    "dialing_b",
+    "observed",
+]
+# What can tell a command's outcome; `is_last` says of a result whether it does.
 FINAL_STATUSES: frozenset[CommandStatus] = frozenset({"succeeded", "failed", "rejected", "expired", "outcome_unknown"})
+# What follows the outcome of a `call.originate` once its call is seen, in this order.
+SEEN_STATUSES: tuple[CommandStatus, ...] = ("ringing_a", "dialing_b", "observed")
 
 
 class _Command(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type"):
@@ -125,7 +138,7 @@ def type_of(command: Command) -> CommandType:
 
 
 class CommandResult(msgspec.Struct, frozen=True, kw_only=True):
-    """One step in a command's life; `is_last` tells whether another follows."""
+    """One step in a command's life; `is_last` tells whether its outcome is known by it."""
 
     command_id: CommandId
     account: Annotated[int | None, msgspec.Meta(description="Null where the command could not be read that far")]
@@ -138,9 +151,12 @@ class CommandResult(msgspec.Struct, frozen=True, kw_only=True):
     message: Annotated[str | None, msgspec.Meta(description="RingCloud's message, or why, in words")] = None
     field: Annotated[str | None, msgspec.Meta(description="Of rejected: the field that is wrong")] = None
     user: Annotated[str | None, msgspec.Meta(description="Of user.create that succeeded: the new user's name")] = None
+    call_id: Annotated[
+        str | None, msgspec.Meta(description="Of observed, and of the phases before it where it is known: the call")
+    ] = None
     reconciled: Annotated[
         bool,
-        msgspec.Meta(description="Found by what RingCloud's lists show, after an outcome_unknown; nothing follows it"),
+        msgspec.Meta(description="Found by what RingCloud's lists show, after an outcome_unknown"),
     ] = False
 
 
@@ -157,5 +173,10 @@ class CommandDeadLetter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def is_last(result: CommandResult) -> bool:
-    """Whether no other result follows: an `outcome_unknown` is followed by what reconciling it came to."""
+    """Whether the outcome is known by it: an `outcome_unknown` is followed by what reconciling it came to.
+
+    What still follows of a `call.originate` tells of its call (`SEEN_STATUSES`), if that is seen.
+    """
+    if result.status in SEEN_STATUSES:
+        return True
     return result.status in FINAL_STATUSES and (result.reconciled or result.status != "outcome_unknown")

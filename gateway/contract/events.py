@@ -55,6 +55,10 @@ class CallData(msgspec.Struct, frozen=True, kw_only=True):
             "asked to make, the user rung first had answered"
         ),
     ] = None
+    command_id: Annotated[
+        str | None,
+        msgspec.Meta(description="Of call.started: the `call.originate` that started the call, where one did"),
+    ] = None
 
 
 class CallEvent(msgspec.Struct, frozen=True, kw_only=True):

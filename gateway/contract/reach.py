@@ -21,11 +21,11 @@ Headers = Annotated[
     ),
 ]
 
-# What frames a request, what the connection needs, and what says that a webhook is ours.
+# What frames a request, what the connection needs, what traces are joined by, and what says that a webhook is ours.
 _RESERVED = frozenset(
     (
         *("accept-encoding", "connection", "content-encoding", "content-length", "content-type", "expect", "host"),
-        *("keep-alive", "te", "trailer", "transfer-encoding", "upgrade"),
+        *("keep-alive", "te", "traceparent", "trailer", "transfer-encoding", "upgrade"),
     )
 )
 _RESERVED_PREFIXES = ("webhook-", "proxy-")

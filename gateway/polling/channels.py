@@ -92,9 +92,14 @@ class Legs:
 class ChannelPolls:
     """One account's channels: lists through each key in turn, evenly spaced, details through the key of their list."""
 
-    def __init__(self, account: int, keys: Sequence[RingCloud], take: Take, asleep: float) -> None:
-        """`take` is called with what each list showed, one after another; `asleep` as a Poller's."""
+    def __init__(
+        self, account: int, keys: Sequence[RingCloud], take: Take, asleep: float, clock_set: Callable[[], int]
+    ) -> None:
+        """`take` is called with what each list showed, one after another; `asleep` as a Poller's. `clock_set` says how
+        often the system's clock was set so far: what was asked before it was says nothing now."""
         self._asleep = asleep
+        self._clock_set = clock_set
+        self._epoch = clock_set()
         self._account = account
         self._keys = keys
         self._take = take
@@ -119,11 +124,14 @@ class ChannelPolls:
             due = max(due + step, loop.time())
             api = self._keys[turn % len(self._keys)]
             turn += 1
+            self._followed_clock()
             try:
                 answer = await api.fetch_channels()
                 names = api.read_channels(answer)
             except RingCloudError as error:
                 self._unknown("channels", error)
+                continue
+            if not self._followed_clock():
                 continue
             self._readable("channels", "read")
             await self._listed(api, names, _window(answer))
@@ -132,7 +140,15 @@ class ChannelPolls:
         due = self._legs.listed(names, window)
         if due:
             await self._ask_each(api, due)
-            self._legs.settle(await self._take(self._legs.snapshot()))
+            if self._followed_clock():
+                self._legs.settle(await self._take(self._legs.snapshot()))
+
+    def _followed_clock(self) -> bool:
+        """Whether the clock goes as it did. If it was set, all channels are new."""
+        before, self._epoch = self._epoch, self._clock_set()
+        if before != self._epoch:
+            self._legs = Legs()
+        return before == self._epoch
 
     async def _ask_each(self, api: RingCloud, names: Sequence[str]) -> None:
         """Ask for the details of `names`; those that can't be had until the next list are left to it."""

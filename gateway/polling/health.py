@@ -32,11 +32,12 @@ class Health:
     def __init__(
         self, account: int, degraded_after: Ms, since: Ms | None, read_at: Mapping[Listing, Ms], now: Ms
     ) -> None:
-        """`since` is since when the account is degraded, `read_at` when each list was last read well, where known."""
+        """`since` is since when the account is degraded, `read_at` when each list was last read well, where known;
+        by another machine's clock, perhaps."""
         self._account = account
         self._degraded_after = degraded_after
         self.since = since
-        self._lists = {which: _List(read_at.get(which, now)) for which in LISTINGS}
+        self._lists = {which: _List(min(now, read_at.get(which, now))) for which in LISTINGS}
         # The gateway may have been down since: that is no fault of the account's.
         self._began = now
 
@@ -82,6 +83,12 @@ class Health:
             time=utc(now),
             data=RecoveredData(account=self._account, observed_at=utc(now), since=utc(since)),
         )
+
+    def move(self, by: Ms) -> None:
+        """The clock that tells `now` was set `by` ms forward. What was told of stays as it was told."""
+        self._began += by
+        for one in self._lists.values():
+            one.read_at += by
 
 
 def reason_of(error: RingCloudError) -> str:

@@ -23,7 +23,8 @@ from gateway.calls.differ import (
     read_channels,
     read_completed,
 )
-from gateway.calls.state import MARK
+from gateway.calls.moving import moved, taken_over
+from gateway.calls.state import MARK, Parts
 from gateway.contract.events import CallEvent, encode_data, headers_of
 from gateway.contract.notices import Listing, Notice, encode_notice, headers_of_notice
 from gateway.contract.times import Ms
@@ -31,15 +32,20 @@ from gateway.polling import metrics
 from gateway.polling.channels import ChannelPolls
 from gateway.polling.gaps import days_since, gap_before
 from gateway.polling.health import LISTINGS, Health, reason_of
+from gateway.polling.links import Links
 from gateway.polling.store import Memory, encoded, health_part
 from gateway.ringcloud import Answer, RingCloud, RingCloudError
 from gateway.ringcloud.limits import ACTIVE
+from gateway.runtime.clock import ClockSteps
 from gateway.runtime.committer import Record
 from gateway.runtime.shards import Handles, key_of, state_records
+from gateway.runtime.tracing import NO_TRACES, Span, Traces, trace_headers
 
 _log = structlog.get_logger(__name__)
 
 _HEARTBEAT: Ms = 60_000
+# Bytes of an answer that are decoded beside the event loop: some thousand rows, 10 ms.
+_LARGE = 1 << 20
 # What is allowed for a round trip where several keys are asked in turn, as a part of the interval.
 _LONGEST_TRIP = 0.2
 
@@ -57,20 +63,31 @@ class Poller:
         degraded_after: Ms,
         shard: Handles,
         memory: Memory,
+        links: Links,
         *,
         asleep: float,
+        clock: ClockSteps,
         channels: bool = False,
+        traces: Traces = NO_TRACES,
     ) -> None:
-        """Begins from what is remembered of the account. `channels`: those are asked for too.
+        """Begins from what is remembered of the account. `links` knows whose commands calls are of. `clock` is this
+        poller's own. `channels`: those are asked for too.
 
         Who wakes `asleep` seconds too late may have lost the shard meanwhile, and rests as a new owner does.
         """
         self._asleep = asleep
+        self._clock = clock
+        self._clock_set = 0
+        # What is remembered may be by another machine's clock, until an answer's Date says that it is not.
+        self._proven = memory.state is None
+        self._moved: Parts = {}
         self._channels = channels
+        self._traces = traces
         self._rules = rules
         self._keys = keys
         self._zone = zone
         self._shard = shard
+        self._links = links
         self._state = memory.state
         self._health = Health(rules.account, degraded_after, memory.degraded_since, _read_at(memory), _now())
         self._written: Ms = 0
@@ -86,7 +103,7 @@ class Poller:
         """Poll until cancelled. Raises NotCommitted when the shard can't write any more."""
         account = str(self._rules.account)
         for which in LISTINGS:
-            self._last_read[which] = time.time()
+            self._last_read[which] = time.monotonic()
             metrics.SNAPSHOT_AGE.labels(account, which).set_function(partial(self._age, which))
             metrics.POLLS_ALLOWED.labels(account, which).set(len(self._keys) / ACTIVE.interval)
         self._count_live()
@@ -96,7 +113,9 @@ class Poller:
                 tasks.create_task(self._poll("completed", self._ask_completed, 0.5))
                 if self._channels:
                     tasks.create_task(
-                        ChannelPolls(self._rules.account, self._keys, self._take_channels, self._asleep).run()
+                        ChannelPolls(
+                            self._rules.account, self._keys, self._take_channels, self._asleep, self._follow_clock
+                        ).run()
                     )
         finally:
             metrics.ACTIVE_CALLS.remove(account)
@@ -149,10 +168,26 @@ class Poller:
             await self._unknown(which, error)
 
     def _age(self, which: str) -> float:
-        return time.time() - self._last_read[which]
+        return time.monotonic() - self._last_read[which]
+
+    def _follow_clock(self) -> int:
+        """How often the system's clock was seen to be set so far.
+
+        If it was just now, what is known moves with it. Whoever asked a question before can't say by which clock it was
+        sent: its answer is not to be read.
+        """
+        by = self._clock.noticed()
+        if by:
+            self._clock_set += 1
+            self._log.warning("the system's clock was set", seconds=by / 1000)
+            self._health.move(by)
+            if self._state is not None:
+                self._state, self._moved = moved(self._state, by, by)
+        return self._clock_set
 
     async def _unknown(self, which: Listing, error: RingCloudError) -> None:
         """An answer that can't be read changes nothing (law 1). It is logged when the reason changes, not each time."""
+        self._follow_clock()
         outcome = reason_of(error)
         self._count(which, outcome)
         if self._failing.get(which) != outcome:
@@ -161,61 +196,90 @@ class Poller:
         notice = self._health.unknown(which, error, _now())
         if notice is not None:
             self._log.error("account degraded", list=which, reason=outcome, error=str(error))
-            await self._commit([], health_part(self._health.since), [notice])
+            await self._commit([], health_part(self._health.since), [notice], which, _now())
 
     def _readable(self, which: Listing, outcome: str) -> Notice | None:
         self._count(which, outcome)
-        self._last_read[which] = time.time()
+        self._last_read[which] = time.monotonic()
         if self._failing.pop(which, None) is not None:
             self._log.info("snapshots are readable again", list=which)
         return self._health.readable(which, _now())
 
     async def _ask_active(self, api: RingCloud, turn: int) -> None:
-        await self._take("active", turn, await api.fetch_active(), api.read_active, read_active)
+        epoch = self._follow_clock()
+        await self._take("active", turn, epoch, await api.fetch_active(), api.read_active, read_active)
 
     async def _ask_completed(self, api: RingCloud, turn: int) -> None:
+        epoch = self._follow_clock()
         mark = None if self._state is None else self._state.mark
         answer = await api.fetch_completed(days_since(mark, self._zone, _now()))
-        await self._take("completed", turn, answer, api.read_completed, read_completed)
+        await self._take("completed", turn, epoch, answer, api.read_completed, read_completed)
 
     async def _take(
         self,
         which: Listing,
         turn: int,
+        epoch: int,
         answer: Answer,
         read: Callable[[Answer], Sequence[Any]],
         diff_of: Callable[..., Diff],
     ) -> None:
         window = Window(answer.sent_at, max(answer.sent_at, answer.received_at))
-        self._trips[turn % len(self._keys)] = (window.received - window.sent) / 1000
-        if turn < self._last_turn.get(which, 0):
-            # Another key's later question was answered first: what this one says is known, or was changed since.
-            self._count(which, "overtaken")
+        outdated, same, rows = self._outdated(which, turn, epoch), False, None
+        if not outdated:
+            self._trips[turn % len(self._keys)] = (window.received - window.sent) / 1000
+            same = self._last_body.get(which) == answer.body
+            if not same and len(answer.body) > _LARGE:
+                # Heartbeats of the group and of the brokers go on meanwhile, and so may another key's answer.
+                rows = await asyncio.to_thread(read, answer)
+                outdated = self._outdated(which, turn, epoch)
+            elif not same:
+                rows = read(answer)
+        if outdated:
+            self._count(which, outdated)
             return
-        same = self._last_body.get(which) == answer.body
-        rows = None if same else read(answer)
         self._last_turn[which] = turn
         notices = [self._readable(which, "unchanged" if same else "read")]
         state = self._state or first_state(self._rules, window)
+        if not self._proven:
+            state, parts = taken_over(state, answer.server_date, window)
+            self._proven = True
+            if parts:
+                self._moved = parts
+                self._log.warning("what was remembered is by another clock")
         with metrics.DIFF.labels(which).time():
             diff = diff_of(self._rules, state, rows, window, answer.server_date)
         if which == "completed" and diff.state.mark.completed == window:
             notices.append(gap_before(self._rules.account, state.mark, rows or (), self._zone, window))
         # Rows that wait for the other list must be read again even if the answer stays the same.
         self._last_body[which] = b"" if diff.deferred else answer.body
-        await self._apply(diff, window.received, [notice for notice in notices if notice is not None])
+        await self._apply(diff, window, [notice for notice in notices if notice is not None], which)
+
+    def _outdated(self, which: Listing, turn: int, epoch: int) -> str:
+        """Why an answer says nothing now; "" if it does. Where another key's later question was answered first, what
+        this one says is known, or was changed since."""
+        if self._follow_clock() != epoch:
+            return "clock_set"
+        return "overtaken" if turn < self._last_turn.get(which, 0) else ""
 
     async def _take_channels(self, channels: Channels) -> frozenset[str]:
+        if not self._proven:
+            return frozenset()
         state = self._state or first_state(self._rules, channels.window)
         read = read_channels(self._rules, state, channels)
-        await self._apply(read.diff, channels.window.received, [])
+        ringing = self._links.ringing(self._rules.account, channels)
+        await self._apply(read.diff, channels.window, [], "channels", ringing)
         return read.settled
 
-    async def _apply(self, diff: Diff, now: Ms, notices: Sequence[Notice]) -> None:
+    async def _apply(
+        self, diff: Diff, window: Window, notices: Sequence[Notice], asked: str, results: Sequence[Record] = ()
+    ) -> None:
         """Take over the next state and commit it with its events; in between nothing is awaited, so order holds."""
         self._state = diff.state
         self._count_live()
-        parts = dict(diff.parts)
+        parts = self._moved | diff.parts
+        self._moved = {}
+        now = window.received
         if notices or now - self._written >= _HEARTBEAT:
             parts[MARK] = diff.state.mark
         if MARK in parts:
@@ -223,24 +287,39 @@ class Poller:
         written = encoded(parts)
         if notices:
             written |= health_part(self._health.since)
-        await self._commit(diff.events, written, notices)
+        events, linked = self._links.told(self._rules.account, diff)
+        await self._commit(events, written, notices, asked, window.sent, [*results, *linked])
 
     async def _commit(
-        self, events: Sequence[CallEvent], parts: Mapping[str, bytes | None], notices: Sequence[Notice]
+        self,
+        events: Sequence[CallEvent],
+        parts: Mapping[str, bytes | None],
+        notices: Sequence[Notice],
+        asked: str,
+        asked_at: Ms,
+        results: Sequence[Record] = (),
     ) -> None:
-        if not parts:
+        if not parts and not results:
             return
         account = self._rules.account
-        records = [self._event_record(event) for event in events]
-        records += [self._notice_record(notice) for notice in notices]
-        records += state_records(self._shard, account, parts)
-        await self._shard.committer.commit(records)
+        # A trace is a call event's: most polls bring none.
+        traces = self._traces if events else NO_TRACES
+        with (
+            traces.begin("poll", None, began=asked_at, account=account, asked=asked, events=len(events)) as poll,
+            traces.begin("commit", poll.traceparent, "producer", account=account, shard=self._shard.number) as commit,
+        ):
+            records = [self._event_record(event, commit) for event in events]
+            records += [self._notice_record(notice) for notice in notices]
+            records += state_records(self._shard, account, parts)
+            records += results
+            await self._shard.committer.commit(records)
         metrics.committed(account, events)
         for notice in notices:
             metrics.NOTICES.labels(str(account), notice.type).inc()
 
-    def _event_record(self, event: CallEvent) -> Record:
-        return Record(self._shard.topics.calls.name, event.subject.encode(), encode_data(event), headers_of(event))
+    def _event_record(self, event: CallEvent, commit: Span) -> Record:
+        headers = [*headers_of(event), *trace_headers(commit.traceparent)]
+        return Record(self._shard.topics.calls.name, event.subject.encode(), encode_data(event), headers)
 
     def _notice_record(self, notice: Notice) -> Record:
         topic = self._shard.topics.gateway.name

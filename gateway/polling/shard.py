@@ -12,6 +12,7 @@ from aiokafka.errors import KafkaError, ProducerFenced
 
 from gateway.config import KafkaConfig
 from gateway.contract.topics import Topics
+from gateway.polling.links import Links
 from gateway.polling.poller import Poller
 from gateway.polling.store import Memory, load_shard, remembered
 from gateway.runtime.committer import Committer, NotCommitted
@@ -26,6 +27,10 @@ _RESTART_SECONDS = 1.0
 class CommandHandler(Protocol):
     """Executes a shard's commands."""
 
+    @property
+    def links(self) -> Links:
+        """Which of them has started which call."""
+
     async def accept(self, records: Sequence[ConsumerRecord]) -> None:
         """Take these records of the command topic over: once this returns they are committed as read."""
 
@@ -39,7 +44,7 @@ class Work(Protocol):
     def accounts(self, shard: int) -> Mapping[int, object]:
         """The accounts of the shard by their numbers, each with what it is declared as, by which a change is known."""
 
-    def poller(self, account: int, shard: Handles, memory: Memory) -> Poller:
+    def poller(self, account: int, shard: Handles, memory: Memory, links: Links) -> Poller:
         """A poller for an account of the shard."""
 
     def commands(self, shard: Handles) -> CommandHandler:
@@ -98,9 +103,9 @@ class Shard:
                 tasks.create_task(committer.run())
                 tasks.create_task(commands.run())
                 tasks.create_task(self._accept(commands))
-                tasks.create_task(self._poll(handles))
+                tasks.create_task(self._poll(handles, commands.links))
 
-    async def _poll(self, handles: Handles) -> None:
+    async def _poll(self, handles: Handles, links: Links) -> None:
         """Run a poller for each account, as they are declared and withdrawn."""
         running: dict[int, tuple[object, Poller, asyncio.Task[None]]] = {}
         resting: dict[int, Memory] = {}
@@ -116,7 +121,7 @@ class Shard:
                 for account, as_ in declared.items():
                     if account not in running:
                         memory = resting.pop(account, None) or remembered(handles.kept.get(account, {}))
-                        poller = self._work.poller(account, handles, memory)
+                        poller = self._work.poller(account, handles, memory, links)
                         running[account] = (as_, poller, tasks.create_task(poller.run()))
                 await self._declared.wait()
 

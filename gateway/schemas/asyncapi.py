@@ -23,6 +23,7 @@ from gateway.schemas.structs import Schema, components
 _COMPONENTS = "#/components/schemas/{name}"
 _KAFKA_BINDING = "0.5.0"
 _HTTP_BINDING = "0.3.0"
+_TRACEPARENT: Schema = {"type": "string", "description": "Of W3C Trace Context, where there is a trace"}
 _ABOUT = (
     "What an application exchanges with the gateway: it receives call events and the gateway's own, as Kafka records "
     "or as webhooks, and sends commands. `send` and `receive` are what the application does. Topics' names begin with "
@@ -233,7 +234,10 @@ def _webhook_message() -> Schema:
         "contentType": "application/json",
         "headers": {
             "type": "object",
-            "properties": {name: {"type": "string", "description": text} for name, text in names.items()},
+            "properties": {
+                **{name: {"type": "string", "description": text} for name, text in names.items()},
+                "traceparent": _TRACEPARENT,
+            },
             "required": list(names),
         },
         "payload": {"anyOf": [_ref(CallEvent), _ref(ThinEvent)]},
@@ -251,7 +255,8 @@ def _event(topic: Topic, type_: str, event: Any, data: Any, shown: Sequence[Exam
         if name != "data"
     }
     message = _record(topic, type_, data, shown)
-    return {**message, "headers": {"type": "object", "properties": headers, "required": list(headers)}}
+    traced = {"traceparent": _TRACEPARENT} if type_ in CALL_EVENT_TYPES else {}
+    return {**message, "headers": {"type": "object", "properties": headers | traced, "required": list(headers)}}
 
 
 def _keyed(topic: Topic, type_: str) -> Topic:

@@ -84,12 +84,13 @@ def commands() -> Mapping[str, Sequence[Example]]:
 
 
 def command_results() -> Sequence[Example]:
-    """A command that had to wait, each step."""
+    """A command that had to wait, each step, and that its call was seen."""
     command, at = _originate(), stories.a_call()[0].time
     steps: list[dict[str, Any]] = [
         {"status": "accepted"},
         {"status": "delayed", "until": at + timedelta(seconds=5)},
         {"status": "succeeded", "at": at + timedelta(seconds=5), "http_status": 200},
+        {"status": "observed", "at": at + timedelta(seconds=8), "call_id": stories.a_call()[0].subject},
     ]
     common = {"command_id": command.id, "account": command.account, "type": "call.originate", "at": at}
     results = [CommandResult(**{**common, **step, "sequence": n}) for n, step in enumerate(steps, 1)]

@@ -49,11 +49,13 @@ def a_call() -> list[CallEvent]:
 
 
 def a_call_without_a_row() -> list[CallEvent]:
-    """A call that left the active list and gave no completed row in time; it came half an hour later."""
+    """A call that left the active list, where another went on, and gave no completed row in time; it came half an hour
+    later."""
     account = _Account()
+    other = {"src": "402", "dst": "403", "status": "current"}
     account.active(0, {"src": "79001234567", "dst": "401", "seconds": 1, "status": "ringing"})
-    account.active(5, {"src": "79001234567", "dst": "401", "seconds": 6, "status": "answered"})
-    account.active(10)
+    account.active(5, {"src": "79001234567", "dst": "401", "seconds": 6, "status": "answered"}, {**other, "seconds": 1})
+    account.active(10, {**other, "seconds": 6})
     account.completed(612.5)
     row = {
         "status": "complete",
@@ -67,7 +69,7 @@ def a_call_without_a_row() -> list[CallEvent]:
         "rec_file": "/records/1000/20261124/401.wav",
     }
     account.completed(1872.5, row)
-    return account.events
+    return [event for event in account.events if event.data.dst == "401"]
 
 
 def an_outage() -> list[Notice]:

@@ -18,6 +18,7 @@ from aiohttp.abc import AbstractResolver
 from yarl import URL
 
 from gateway.contract.deliveries import Attempt, Delivery, Outcome
+from gateway.runtime.tracing import HEADER, NO_TRACES, Traces
 from streams.delivery.addresses import UNUSUAL, AddressPolicy, CheckedResolver, CheckedSockets, any_socket, blocked_by
 from streams.delivery.answers import BODY_SEEN, kept_body, kept_headers
 from streams.delivery.phases import Stopwatch, TimedConnector, TimedRequest, running
@@ -68,12 +69,14 @@ class Sender:
         clock: Callable[[], datetime],
         resolver: AbstractResolver | None = None,
         proxy: URL | None = None,
+        traces: Traces = NO_TRACES,
     ) -> None:
-        """Take the policy for addresses, the clock for the attempts' times, and another resolver than the system's.
+        """Take the policy for addresses, the clock for the attempts' times, another resolver than the system's, and traces.
 
         With a `proxy` all goes through it, and it alone is dialled. To be made within the running loop.
         """
         self._clock = clock
+        self._traces = traces
         self._passage = None if proxy is None else Passage(proxy, policy, resolver)
         checked = CheckedResolver(policy, resolver) if self._passage is None else None
         sockets = CheckedSockets(policy) if self._passage is None else any_socket
@@ -100,11 +103,22 @@ class Sender:
         if self._passage is not None:
             await self._passage.close()
 
-    async def send(self, target: Target, delivery: Delivery) -> Result:
+    async def send(self, target: Target, delivery: Delivery, traceparent: str | None = None) -> Result:
         """Make the next attempt at `delivery`, within the endpoint's timeout as a whole.
 
-        Whatever goes wrong is in the result; the texts in it hold no URL, no header that was sent and no secret.
+        `traceparent` is the delivery's, if it has one. Whatever goes wrong is in the result; the texts in it hold no
+        URL, no header that was sent and no secret.
         """
+        number = delivery.attempts + 1
+        with self._traces.begin(
+            "attempt", traceparent, "client", delivery=delivery.id, endpoint=delivery.endpoint, attempt=number
+        ) as span:
+            result = await self._attempt(target, delivery, span.traceparent)
+            outcome, status = result.attempt.outcome, result.attempt.status
+            span.note(None if result.delivered else outcome, outcome=outcome, status=status)
+        return result
+
+    async def _attempt(self, target: Target, delivery: Delivery, traceparent: str | None) -> Result:
         at = self._clock()
         began = time.perf_counter()
         answer = _Answer()
@@ -113,7 +127,7 @@ class Sender:
         outcome: Outcome
         try:
             async with asyncio.timeout(target.endpoint.timeout):
-                await self._post(target, delivery, int(at.timestamp()), answer, watch)
+                await self._post(target, delivery, traceparent, int(at.timestamp()), answer, watch)
             outcome, error = _judge(answer.status)
         except TimeoutError:
             outcome, error = "timeout", f"no full answer within {target.endpoint.timeout:g} s"
@@ -144,10 +158,18 @@ class Sender:
         return Result(attempt, retry_after(answer.status, asked, self._clock()))
 
     async def _post(
-        self, target: Target, delivery: Delivery, timestamp: int, answer: _Answer, watch: Stopwatch
+        self,
+        target: Target,
+        delivery: Delivery,
+        traceparent: str | None,
+        timestamp: int,
+        answer: _Answer,
+        watch: Stopwatch,
     ) -> None:
         body = bytes(delivery.event)
         headers = {**target.headers, **target.signer.headers(delivery.id, timestamp, body)}
+        if traceparent is not None:
+            headers[HEADER] = traceparent
         url, way = target.url, _DIRECT
         if self._passage is not None:
             watch.enter("resolve")

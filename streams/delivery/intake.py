@@ -13,6 +13,7 @@ from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.errors import KafkaError
 
 from gateway.runtime.kafka import METADATA_AGE_MS, stop_consumer
+from gateway.runtime.tracing import traceparent_of
 from streams.delivery.offsets import OffsetTracker
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
@@ -38,7 +39,7 @@ class Partition:
 class Entry:
     """A record that is being worked on. `written_at` is what its producer claims (Unix s); `data` is its handler's own."""
 
-    __slots__ = ("_intake", "data", "offset", "partition", "value", "written_at")
+    __slots__ = ("_intake", "data", "offset", "partition", "traceparent", "value", "written_at")
 
     def __init__(self, intake: Intake, partition: Partition, record: ConsumerRecord) -> None:
         self._intake = intake
@@ -46,6 +47,7 @@ class Entry:
         self.offset: int = record.offset
         self.value: bytes | None = record.value
         self.written_at: float = record.timestamp / 1000
+        self.traceparent = traceparent_of(record.headers)
         self.data: Any = None
 
     @property
@@ -207,6 +209,14 @@ class Intake:
     def entries(self) -> list[Entry]:
         """What is begun and not done."""
         return [entry for partition in self._partitions.values() for entry in partition.entries.values()]
+
+    def blockers(self) -> list[Entry]:
+        """What keeps something that is done from being committed."""
+        return [
+            partition.entries[offset]
+            for partition in self._partitions.values()
+            for offset in partition.tracker.blockers()
+        ]
 
     def works_on(self, tp: TopicPartition, offset: int) -> bool:
         """Whether a record is begun and not done."""

@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
-import structlog
 
 from gateway.config import Config
 from gateway.contract.deliveries import RETRY_DELAYS, Delivery
@@ -18,6 +17,8 @@ from gateway.contract.endpoints import Endpoint, EndpointStatus
 from gateway.contract.topics import Topics
 from gateway.runtime.sealing import Seals
 from gateway.runtime.security import security_settings
+from gateway.runtime.tracing import NO_TRACES, Traces, trace_headers
+from streams.delivery import telling
 from streams.delivery.addresses import AddressPolicy
 from streams.delivery.attempt import Result, Sender
 from streams.delivery.ending import STOP_GRACE, Ending
@@ -28,6 +29,7 @@ from streams.delivery.intake import Entry, Intake
 from streams.delivery.ordering import Ordering
 from streams.delivery.proxying import proxy_of
 from streams.delivery.records import Records
+from streams.delivery.relief import relieve
 from streams.delivery.retries import Schedule
 from streams.delivery.routes import PATIENCE, Route, Routes
 from streams.delivery.standing import Standing
@@ -35,8 +37,6 @@ from streams.delivery.targets import target_of, targets_of
 from streams.delivery.waiting import Waiting
 from streams.metrics import StreamsMetrics
 from streams.outbox import MAX_DELIVERY_BYTES, Outbox
-
-_log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 # Attempts' records are written in batches; nothing waits for them but the offset.
 _LINGER_MS = 5
@@ -61,6 +61,7 @@ class DeliveryWorker:
         delays: Sequence[int] = RETRY_DELAYS,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         rng: random.Random | None = None,
+        traces: Traces = NO_TRACES,
     ) -> None:
         """Take the configuration, the figures to keep, and the delays between attempts (seconds; each has its topic).
 
@@ -72,6 +73,7 @@ class DeliveryWorker:
         self._config = config
         self._metrics = metrics
         self._clock = clock
+        self._traces = traces
         self._topics = Topics(config.kafka.prefix, delays)
         self._records = Records(self._topics, clock)
         self._parking = Schedule(delays, rng)
@@ -143,7 +145,7 @@ class DeliveryWorker:
             KafkaError: No broker can be reached.
         """
         self._failure = asyncio.get_running_loop().create_future()
-        self._sender = Sender(self._policy, self._clock, proxy=self._proxy)
+        self._sender = Sender(self._policy, self._clock, proxy=self._proxy, traces=self._traces)
         await self._outbox.start()
         for intake in self._intakes:
             await intake.start()
@@ -168,6 +170,7 @@ class DeliveryWorker:
             raise RuntimeError("the worker is not started")
         jobs = [asyncio.create_task(intake.run()) for intake in self._intakes]
         jobs.append(asyncio.create_task(self._sweep()))
+        jobs.append(asyncio.create_task(relieve(self._intakes, self._waiting, self._park_again)))
         try:
             await asyncio.wait([*jobs, self._failure], return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -270,12 +273,20 @@ class DeliveryWorker:
         """It has waited here for as long as it is to, or as it may."""
         if not entry.live:
             return
-        delivery: Delivery = entry.data
-        left = 0.0 if delivery.due_at is None else (delivery.due_at - self._clock()).total_seconds()
-        if left > 0:
-            self._errands.run(self._park(entry, left))
+        if self._left(entry) > 0:
+            self._park_again(entry)
         else:
             self._enter(entry)
+
+    def _left(self, entry: Entry) -> float:
+        """Seconds until it is due."""
+        due: datetime | None = entry.data.due_at
+        return 0.0 if due is None else max((due - self._clock()).total_seconds(), 0.0)
+
+    def _park_again(self, entry: Entry) -> None:
+        """It waits elsewhere, for as long as before."""
+        if entry.live:
+            self._errands.run(self._park(entry, self._left(entry)))
 
     def _enter(self, entry: Entry) -> None:
         delivery: Delivery = entry.data
@@ -321,7 +332,7 @@ class DeliveryWorker:
         result: Result | None = None
         try:
             with self._metrics.in_flight.track_inprogress():
-                result = await self._sender.send(route.target, entry.data)
+                result = await self._sender.send(route.target, entry.data, entry.traceparent)
         finally:
             if result is None:
                 circuit.abandoned(leave)
@@ -332,15 +343,12 @@ class DeliveryWorker:
         verdict = self._records.verdict(entry.data, result, route.schedule, self._standing.refusal(entry.data))
         if verdict.given_up is not None:
             self._metrics.dead_letter(verdict.given_up)
-            _log.warning(
-                "a delivery was given up",
-                endpoint=entry.data.endpoint,
-                delivery=entry.data.id,
-                reason=verdict.given_up,
-            )
+        if not result.delivered:
+            telling.attempt_failed(entry.data, result.attempt, verdict.given_up)
         try:
+            trace = trace_headers(entry.traceparent)
             attempt = await self._outbox.enqueue(*self._records.attempt(result))
-            moved = None if verdict.record is None else await self._outbox.enqueue(*verdict.record)
+            moved = None if verdict.record is None else await self._outbox.enqueue(*verdict.record, trace)
             written = [await self._outbox.enqueue(*one) for change in changes for one in self._records.status(change)]
         except Exception as error:  # noqa: BLE001 - handed to run(), which ends the worker with it
             self._fail(error)
@@ -358,15 +366,16 @@ class DeliveryWorker:
     async def _park(self, entry: Entry, wait: float) -> None:
         delivery: Delivery = entry.data
         record = self._records.parked(delivery, self._parking, wait)
-        self._done(entry, await (await self._outbox.enqueue(*record)), wait)
+        written = await self._outbox.enqueue(*record, trace_headers(entry.traceparent))
+        self._done(entry, await written, wait)
 
     def _bury(self, entry: Entry, code: str, reason: str, delivery: Delivery | None, raw: bytes | None = None) -> None:
         self._metrics.dead_letter(code)
-        _log.warning("a record was given up", topic=entry.partition.tp.topic, offset=entry.offset, reason=code)
+        telling.record_given_up(entry.partition.tp.topic, entry.offset, code, delivery)
         record = self._records.dead_letter(reason, delivery, raw)
 
         async def write() -> None:
-            await self._outbox.send(*record)
+            await self._outbox.send(*record, trace_headers(entry.traceparent))
             self._done(entry)
 
         self._errands.run(write())

@@ -55,6 +55,7 @@ class Outcome:
     rate_limited: int
     mishaps: list[str]
     seconds: float
+    slowest: float  # seconds from an outcome_unknown to what reconciling it came to
 
     def findings(self) -> dict[str, list[str]]:
         """Everything that must not be: empty if the run has passed."""
@@ -74,6 +75,8 @@ async def chaos(options: Options, broker: Broker, folder: Path, say: Callable[[s
         place.sandbox.faults.set_rules(_faults(accounts))
         gateways = [place.gateway("one"), place.gateway("two")]
         async with sender(place) as to, gateways[0], gateways[1]:
+            # Calls of before an account's first poll are history, and told of by nobody.
+            await place.polled()
             sent = plan(options, accounts)
             say(f"sending {len(sent)} commands; {options.kills} kills")
             sending = asyncio.create_task(_send(options, to, sent))
@@ -81,18 +84,32 @@ async def chaos(options: Options, broker: Broker, folder: Path, say: Callable[[s
             await sending
             say("waiting for the last results")
             await _over(place, [command["id"] for command in sent])
+            # What was dialled last is observed with its call.
+            await place.all_told(120.0)
             for gateway in gateways:
                 await gateway.stop()
-        verdict = judge(
-            sent, await results(place), place.sandbox.pbx.ledger.records(), place.sandbox.pbx.ledger.changes
-        )
+        told = await results(place)
+        verdict = judge(sent, told, place.sandbox.pbx.ledger.records(), place.sandbox.pbx.ledger.changes)
         return Outcome(
             verdict=verdict,
             kills=options.kills,
             rate_limited=place.sandbox.stats.report().rate_limited,
             mishaps=[line for gateway in gateways for line in gateway.mishaps()],
             seconds=time.monotonic() - began,
+            slowest=_slowest(told),
         )
+
+
+def _slowest(told: list[dict[str, Any]]) -> float:
+    unknown = {
+        one["command_id"]: one["at"] for one in told if one["status"] == "outcome_unknown" and not one["reconciled"]
+    }
+    found = [
+        datetime.fromisoformat(one["at"]) - datetime.fromisoformat(unknown[one["command_id"]])
+        for one in told
+        if one["reconciled"]
+    ]
+    return max((one.total_seconds() for one in found), default=0.0)
 
 
 def plan(options: Options, accounts: list[int]) -> list[dict[str, Any]]:
@@ -189,9 +206,13 @@ def result_of(options: Options, outcome: Outcome) -> dict[str, Any]:
             "left_unknown": len(verdict.unresolved),
             "results_misnumbered": len(verdict.misnumbered),
             "out_of_order": len(verdict.disordered),
+            "linked_wrongly": len(verdict.mislinked),
+            "calls": verdict.calls,
+            "linked_to_their_calls": verdict.observed,
             "succeeded": verdict.succeeded,
             "not_done_and_told_so": verdict.refused,
             "reconciled": verdict.reconciled,
+            "slowest_reconciliation_seconds": round(outcome.slowest, 1),
             "changes_repeated": verdict.repeated,
             "rate_limited": outcome.rate_limited,
             "log_mishaps": len(outcome.mishaps),

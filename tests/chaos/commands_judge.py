@@ -24,6 +24,8 @@ class Verdict:
     refused: int = 0  # told to have failed, and not done
     reconciled: int = 0  # found out by RingCloud's lists
     repeated: int = 0  # changes that were made more than once, as they may be
+    calls: int = 0  # that were dialled
+    observed: int = 0  # of these, those that were linked to their commands
     twice: list[str] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
     claimed: list[str] = field(default_factory=list)
@@ -31,10 +33,11 @@ class Verdict:
     unresolved: list[str] = field(default_factory=list)
     misnumbered: list[str] = field(default_factory=list)
     disordered: list[str] = field(default_factory=list)
+    mislinked: list[str] = field(default_factory=list)
 
     def faults(self) -> dict[str, list[str]]:
         """What must not be, by its kind."""
-        kinds = ("twice", "lost", "claimed", "denied", "unresolved", "misnumbered", "disordered")
+        kinds = ("twice", "lost", "claimed", "denied", "unresolved", "misnumbered", "disordered", "mislinked")
         return {kind: getattr(self, kind) for kind in kinds if getattr(self, kind)}
 
 
@@ -53,6 +56,8 @@ def judge(
     for command in sent:
         _judge_one(verdict, command, by_id[command["id"]], done[_what(command)])
     verdict.disordered = _disordered(sent, changes)
+    calls = Counter(one["call_id"] for one in results if one["status"] == "observed")
+    verdict.mislinked += [f"call {call} is of {count} commands" for call, count in calls.items() if count > 1]
     return verdict
 
 
@@ -61,6 +66,12 @@ def _judge_one(verdict: Verdict, command: dict[str, Any], told: list[dict[str, A
     steps = [one["status"] for one in told]
     if [one["sequence"] for one in told] != [*range(1, len(told) + 1)] or steps[:1] != ["accepted"]:
         verdict.misnumbered.append(f"{id_}: {steps}")
+    seen = [one for one in told if one["status"] == "observed"]
+    verdict.observed += len(seen)
+    verdict.calls += times if command["type"] == "call.originate" else 0
+    if len(seen) > 1 or (seen and (times == 0 or told[-1] is not seen[0])):
+        verdict.mislinked.append(f"{id_}: {steps}, done {times} times")
+    told = [one for one in told if one["status"] != "observed"]
     last = told[-1] if told else {"status": "", "reconciled": False}
     status = last["status"]
     verdict.reconciled += last["reconciled"]

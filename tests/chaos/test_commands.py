@@ -40,7 +40,13 @@ MAILS = [{"id": id_, "account": 1, "type": "user.update_email", "user": "400", "
 def told(id_: str, *steps: str, reconciled: bool = False) -> list[dict[str, Any]]:
     """Results of a command."""
     return [
-        {"command_id": id_, "sequence": n, "status": step, "reconciled": reconciled and n == len(steps)}
+        {
+            "command_id": id_,
+            "sequence": n,
+            "status": step,
+            "reconciled": reconciled and n == len(steps),
+            "call_id": "C" if step == "observed" else None,
+        }
         for n, step in enumerate(steps, 1)
     ]
 
@@ -58,12 +64,16 @@ def mail(value: str) -> UserChange:
 def test_what_is_right_is_right() -> None:
     found = judge(
         [CALL, *MAILS],
-        [*told("a", "accepted", "succeeded"), *told("b", "accepted", "succeeded"), *told("c", "accepted", "succeeded")],
+        [
+            *told("a", "accepted", "succeeded", "observed"),
+            *told("b", "accepted", "succeeded"),
+            *told("c", "accepted", "succeeded"),
+        ],
         [call()],
         [mail("b"), mail("b"), mail("c")],
     )
     assert found.faults() == {}
-    assert (found.succeeded, found.repeated) == (3, 1)
+    assert (found.succeeded, found.repeated, found.observed) == (3, 1, 1)
 
 
 @pytest.mark.parametrize(
@@ -77,6 +87,9 @@ def test_what_is_right_is_right() -> None:
         ([], 0, "lost"),
         (told("a", "accepted", "outcome_unknown", "outcome_unknown", reconciled=True), 1, "unresolved"),
         (told("a", "accepted", "succeeded") + told("a", "accepted", "succeeded"), 1, "misnumbered"),
+        (told("a", "accepted", "observed", "succeeded"), 1, "mislinked"),
+        (told("a", "accepted", "succeeded", "observed", "observed"), 1, "mislinked"),
+        (told("a", "accepted", "succeeded", "observed"), 0, "mislinked"),
     ],
 )
 def test_each_fault_is_found(steps: list[dict[str, Any]], calls: int, kind: str) -> None:

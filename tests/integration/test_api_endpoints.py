@@ -223,13 +223,14 @@ async def test_changes_at_once_are_one_after_the_other(broker: Broker, prefix: s
         assert sorted(one.status_code for one in made) == [201, 409, 409, 409, 409]
 
 
-@pytest.mark.parametrize("name", ["reader", "writer", "replayer", "nobody"])
+@pytest.mark.parametrize("name", ["reader", "writer", "replayer", "commander", "nobody"])
 async def test_each_operation_asks_for_its_scope(
     embedded_broker: Broker, prefix: str, tmp_path: Path, name: str
 ) -> None:
     async with administered(admin_config(embedded_broker.bootstrap, prefix, tmp_path)) as admin:
         described = (await admin.client.get("/schema")).json()
-        scope = {"reader": "read", "writer": "write", "replayer": "replay"}.get(name)
+        scopes = {"reader": "read", "writer": "write", "replayer": "replay", "commander": "commands"}
+        scope = scopes.get(name)
         seen = set()
         for path, methods in described["paths"].items():
             for method, operation in methods.items():
@@ -245,7 +246,7 @@ async def test_each_operation_asks_for_its_scope(
                     assert answer.status_code == 403
                     assert f'scope="{needed}"' in answer.headers["www-authenticate"]
                     assert f"the scope {needed}" in answer.json()["detail"]
-        assert seen == {"read", "write", "replay"}
+        assert seen == {"read", "write", "replay", "commands"}
         assert (await admin.client.get("/v1/endpoints")).status_code == 401
         started = {"id": "e", "url": URL, "secrets": ["env:S"], "start_from": "2026-01-01T00:00:00Z"}
         if name == "writer":

@@ -89,6 +89,9 @@ def test_a_user_that_does_not_exist_fails_with_ringclouds_words(run: Run) -> Non
 
 def test_two_keys_share_the_calls_and_a_key_without_the_right_is_passed_over(run: Run) -> None:
     assert run.asked(KEYS, "/v1/calls") == [2, 2]
+    (one_first, one_last), (other_first, other_last) = run.spans(KEYS, "/v1/calls")
+    # Side by side: twice the rate of one.
+    assert max(one_first, other_first) < min(one_last, other_last)
     assert sorted(run.dialled(KEYS)) == [f"7100000000{n}" for n in range(4)]
     assert last_steps(run.results, "by-the-second-key") == SUCCEEDED
     assert run.dialled(READING) == ["71000000001"]

@@ -102,7 +102,7 @@ def told_of(down: Down) -> tuple[Outcome, list[GapDetected]]:
     teller.heartbeat()
     teller.restart()
     over = max([down.until, *(call.ended_at for call in server.calls)])
-    # What only empty lists say is believed after ten minutes.
+    # What only empty lists say is believed after ten minutes, of a call that was seen a day ago.
     last = [*range(over, over + 100_000, 5_000), *range(over + 100_000, over + 700_000, 20_000)]
     for sent in [*range(down.until, down.until + 100_000, 5_000), *last]:
         ask(sent)

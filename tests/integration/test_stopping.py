@@ -6,13 +6,17 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 import pytest
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
+from gateway.calls.channels import Channels
+from gateway.calls.differ import Diff
 from gateway.config import KafkaConfig
+from gateway.contract.events import CallEvent
 from gateway.contract.topics import Topics
 from gateway.dev.brokers import Broker
+from gateway.polling.links import Links
 from gateway.polling.poller import Poller
 from gateway.polling.shard import CommandHandler, Shard
 from gateway.polling.store import Memory
-from gateway.runtime.committer import NotCommitted
+from gateway.runtime.committer import NotCommitted, Record
 from gateway.runtime.kafka import stop_consumer, transactional_producer
 from gateway.runtime.shards import Handles
 from tests.support.kafka import create_topic
@@ -53,7 +57,20 @@ class _Falling:
         """None."""
         return {}
 
-    def poller(self, account: int, shard: Handles, memory: Memory) -> Poller:
+    @property
+    def links(self) -> Links:
+        """This."""
+        return self
+
+    def told(self, account: int, diff: Diff) -> tuple[Sequence[CallEvent], Sequence[Record]]:
+        """Never asked."""
+        raise AssertionError(account)
+
+    def ringing(self, account: int, channels: Channels) -> Sequence[Record]:
+        """Never asked."""
+        raise AssertionError(account)
+
+    def poller(self, account: int, shard: Handles, memory: Memory, links: Links) -> Poller:
         """Never asked for."""
         raise AssertionError(account)
 

@@ -21,10 +21,11 @@ from tests.support.webhooks import QUICK, config_for
 # A Fernet key of the tests alone.
 SEALING_KEY = "dGhlIHRlc3RzJyBzZWFsaW5nIGtleSwgMzIgYnl0ZXM="
 TOKENS: dict[str, tuple[Scope, ...]] = {
-    "all": ("read", "write", "replay"),
+    "all": ("read", "write", "replay", "commands"),
     "reader": ("read",),
     "writer": ("write",),
     "replayer": ("replay",),
+    "commander": ("commands",),
 }
 
 

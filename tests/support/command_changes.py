@@ -62,6 +62,11 @@ class Run:
         lanes = [one for one in self.stats.lanes if one.key.startswith(f"{account}_") and one.path.endswith(end)]
         return [one.accepted for one in lanes if one.method == "POST"]
 
+    def spans(self, account: int, end: str) -> list[tuple[float, float]]:
+        """When each key of an account asked for the URL that ends so first and last, in ms."""
+        lanes = [one for one in self.stats.lanes if one.key.startswith(f"{account}_") and one.path.endswith(end)]
+        return [(one.first_at_ms, one.last_at_ms) for one in lanes if one.method == "POST"]
+
     def gap(self, account: int, end: str) -> float | None:
         """The least time between two such requests of one key, in ms."""
         return next(

@@ -18,6 +18,8 @@ from tests.support.kafka import admin_client, committed_offset, read_all
 from tests.support.waiting import eventually
 
 FINAL = {"succeeded", "failed", "rejected", "expired"}
+# What is told of an originate's call, behind its outcome.
+SEEN = ("ringing_a", "dialing_b", "observed")
 LARGEST = 12_000_000
 
 
@@ -100,7 +102,7 @@ async def dead_letters(place: Site) -> list[dict[str, Any]]:
 
 
 def is_over(result: dict[str, Any]) -> bool:
-    """Whether it is a command's last result, by the published rule."""
+    """Whether it tells a command's outcome, by the published rule."""
     return result["status"] in FINAL or (result["status"] == "outcome_unknown" and result["reconciled"])
 
 
@@ -118,15 +120,24 @@ async def finished(place: Site, ids: Sequence[str], rejected: int = 0, timeout: 
 
 
 def steps(found: Sequence[dict[str, Any]], id_: str) -> list[str]:
-    """The statuses of a command, one for each of its results, which are numbered from 1."""
+    """The statuses of a command up to its outcome, one for each of its results, which are numbered from 1."""
+    return [status for status in every_step(found, id_) if status not in SEEN]
+
+
+def every_step(found: Sequence[dict[str, Any]], id_: str) -> list[str]:
+    """The statuses of a command, with what was seen of its call behind its outcome, in order and each once."""
     own = [one for one in found if one["command_id"] == id_]
     assert [one["sequence"] for one in own] == [*range(1, len(own) + 1)], own
-    return [one["status"] for one in own]
+    statuses = [one["status"] for one in own]
+    behind = [status for status in statuses if status in SEEN]
+    assert behind == [status for status in SEEN if status in behind], statuses
+    assert statuses[len(statuses) - len(behind) :] == behind, statuses
+    return statuses
 
 
 def last(found: Sequence[dict[str, Any]], id_: str) -> dict[str, Any]:
-    """A command's last result."""
-    return [one for one in found if one["command_id"] == id_][-1]
+    """The result that tells a command's outcome, once it is known."""
+    return [one for one in found if one["command_id"] == id_ and one["status"] not in SEEN][-1]
 
 
 async def originate_by_cli(place: Site, account: int, user: str, num: str) -> tuple[int, str]:

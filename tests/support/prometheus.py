@@ -67,6 +67,27 @@ class Prometheus:
             assert response.status == 200, (query, answer)
         return [(one["metric"], float(one["value"][1])) for one in answer["data"]["result"]]
 
+    async def range(
+        self, query: str, start: float, end: float, step: float
+    ) -> list[tuple[dict[str, str], list[tuple[float, float]]]]:
+        """The series that the query gives over a time (epoch seconds), a point every `step` seconds."""
+        parameters = {"query": query, "start": str(start), "end": str(end), "step": str(step)}
+        async with self._http.get(f"{self._url}/api/v1/query_range", params=parameters) as response:
+            answer = await response.json()
+            assert response.status == 200, (query, answer)
+        return [
+            (one["metric"], [(float(at), float(value)) for at, value in one["values"]])
+            for one in answer["data"]["result"]
+        ]
+
+    async def exemplars(self, query: str, start: float, end: float) -> list[dict[str, str]]:
+        """The labels of the exemplars that were kept of the query's series over a time (epoch seconds)."""
+        parameters = {"query": query, "start": str(start), "end": str(end)}
+        async with self._http.get(f"{self._url}/api/v1/query_exemplars", params=parameters) as response:
+            answer = await response.json()
+            assert response.status == 200, (query, answer)
+        return [one["labels"] for series in answer["data"] for one in series["exemplars"]]
+
     async def up(self) -> bool:
         """it serves"""
         try:
@@ -95,6 +116,7 @@ async def prometheus(folder: Path, targets: Mapping[str, str], rules: Sequence[P
         f"--storage.tsdb.path={folder / 'data'}",
         "--storage.tsdb.retention.time=60d",
         f"--web.listen-address={listen}",
+        "--enable-feature=exemplar-storage",
         stdout=asyncio.subprocess.DEVNULL,
         stderr=log,
     )

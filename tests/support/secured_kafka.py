@@ -5,9 +5,10 @@ from __future__ import annotations
 import base64
 import csv
 import json
+import re
 import string
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +27,11 @@ _RESOURCES = {"topic": 2, "group": 3, "cluster": 4, "transactional-id": 5}
 _PATTERNS = {"literal": 3, "prefixed": 4}
 _OPERATIONS = {"Read": 3, "Write": 4, "Create": 5, "Describe": 8, "DescribeConfigs": 10}
 _ALLOW = 3
+# A line of the broker's log that says what somebody asked for, and by which line of the list it was let in.
+_ASKED = re.compile(r"Principal = User:(\w+) is (Allowed|Denied) operation = (\w+) from .* on resource = (\S+) for ")
+_BY = re.compile(
+    r"resourceType=(\w+), resourceName=(\S+), patternType=(\w+), principal=User:(\w+), .* operation=(\w+),"
+)
 
 
 class Acl(NamedTuple):
@@ -38,6 +44,21 @@ class Acl(NamedTuple):
     operations: tuple[str, ...]
 
 
+class Right(NamedTuple):
+    """One operation of a line of the list."""
+
+    user: str
+    resource: str
+    pattern: str
+    name: str
+    operation: str
+
+
+def rights() -> set[Right]:
+    """The list, an operation each."""
+    return {Right(*acl[:4], operation) for acl in listed() for operation in acl.operations}
+
+
 def listed() -> list[Acl]:
     """The list as it is in the documentation."""
     with ACLS.open(newline="", encoding="utf-8") as lines:
@@ -48,9 +69,11 @@ def listed() -> list[Acl]:
 class SecuredKafka(ApacheKafka):
     """The broker. `bootstrap` is for whoever judges; `secured` takes passwords and tokens, `certified` certificates."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, users: Iterable[str] | None = None) -> None:
+        """Take the folder, and which users it knows from the start; by default those of the list, and admin, who may all."""
         super().__init__(folder)
-        self.passwords = {user: f"the-password-of-{user}" for user in {acl.user for acl in listed()}}
+        self.passwords = {user: f"the-password-of-{user}" for user in ("admin", *(acl.user for acl in listed()))}
+        self._users = sorted(self.passwords if users is None else users)
         self._folder = folder
         self._ports = {"secured": free_port(), "certified": free_port()}
         self._authority = trustme.CA()
@@ -113,6 +136,26 @@ class SecuredKafka(ApacheKafka):
         finally:
             await admin.close()
 
+    def used(self) -> set[Right]:
+        """The rights that were made use of until now; what one lets do besides (who reads may describe) is none of it."""
+        names = {name.upper().replace("-", "_"): name for name in _RESOURCES}
+        operations = {re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).upper(): name for name in _OPERATIONS}
+        found = set()
+        for line in self._said():
+            if (asked := _ASKED.search(line)) and (by := _BY.search(line)):
+                resource, name, pattern, user, operation = by.groups()
+                if operation == asked[3]:
+                    found.add(Right(user, names[resource], pattern.lower(), name, operations[operation]))
+        return found
+
+    def denied(self) -> set[tuple[str, str, str]]:
+        """Who was refused which operation on what (`Topic:LITERAL:name`) until now."""
+        found = (_ASKED.search(line) for line in self._said())
+        return {(one[1], one[3], one[4]) for one in found if one and one[2] == "Denied"}
+
+    def _said(self) -> list[str]:
+        return (self._folder / "broker.log").read_text(encoding="utf-8").splitlines()
+
     def _more_properties(self, controller_port: int) -> str:
         return string.Template((_DEPLOY / "secured.properties.template").read_text(encoding="utf-8")).substitute(
             port=self._port,
@@ -126,12 +169,12 @@ class SecuredKafka(ApacheKafka):
         )
 
     def _more_options(self) -> list[str]:
-        return [f"-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls={self._jwks}"]
+        return [f"-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls={self._jwks}", "-Dkafka.authorizer.level=DEBUG"]
 
     def _more_to_format(self) -> list[str]:
         return [
-            f"--add-scram={mechanism}=[name={user},password={password}]"
-            for user, password in sorted(self.passwords.items())
+            f"--add-scram={mechanism}=[name={user},password={self.passwords[user]}]"
+            for user in self._users
             for mechanism in ("SCRAM-SHA-512", "SCRAM-SHA-256")
         ]
 

@@ -6,7 +6,7 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -135,42 +135,50 @@ class Outcome:
 
 
 def watch(server: Server, polls: Iterable[Poll], ours: Clock | None = None, **rules: Any) -> Outcome:
-    """What a gateway whose clock is `ours` off tells of this server."""
+    """What a gateway whose clock is `ours` off tells of this server, in true times.
+
+    It notices that its clock was set, unless it was not there, and reads no answer that came by another clock than its
+    question went out by.
+    """
     ours = ours or steady(0)
     teller = Teller(Rules(account=1000, **rules), ZoneInfo(server.zone))
     lives: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    ahead: int | None = None
     for poll in polls:
         if poll.restart:
             teller.restart()
+        elif ahead is not None and ours(poll.received) != ahead:
+            teller.set_clock(ours(poll.received) - ahead)
+        ahead = ours(poll.received)
+        if ours(poll.sent) != ahead:
+            continue
         body = poll.instead
         if body is None:
             body = server.active(poll.made) if poll.which == "active" else server.completed(poll.made)
-        sent, received = poll.sent + ours(poll.sent), poll.received + ours(poll.received)
-        for told in teller.take(Taken(poll.which, sent, received, server.date(poll.made), None), body):
-            lives[told.event.subject].append(told.structured)
+        taken = Taken(poll.which, poll.sent + ahead, poll.received + ahead, server.date(poll.made), None)
+        for told in teller.take(taken, body):
+            lives[told.event.subject].append(_truly(told.structured, ahead))
     return Outcome(lives, teller.live())
 
 
-def wrong(server: Server, outcome: Outcome, ours: Clock | None = None, *, excused: bool = False) -> str | None:
+def _truly(event: dict[str, Any], ahead: int) -> dict[str, Any]:
+    """The event, told by a clock that is `ahead`, in true times."""
+    data = event["data"]
+    times = {name: _back(data[name], ahead) for name in ("not_before", "not_after", "observed_at")}
+    return {**event, "time": _back(event["time"], ahead), "data": {**data, **times}}
+
+
+def _back(time: str, ahead: int) -> str:
+    return (datetime.fromisoformat(time) - timedelta(milliseconds=ahead)).isoformat()
+
+
+def wrong(server: Server, outcome: Outcome, *, excused: bool = False) -> str | None:
     """How what was told differs from what was; None where every call was told of once and truly.
 
     Where `excused`, what is told as ambiguous need not be true, nor what was told before a life that is ambiguous and may
     have begun at the same moment; but each call has its life, and the others are true.
     """
-    ours = ours or steady(0)
-    calls = [
-        Truth(
-            call.id,
-            call.src,
-            call.dst,
-            call.started_at + ours(call.started_at),
-            None if call.answered_at is None else call.answered_at + ours(call.answered_at),
-            call.ended_at + ours(call.ended_at),
-            call.lag,
-        )
-        for call in server.calls
-    ]
-    lives = outcome.lives
+    calls, lives = server.calls, outcome.lives
     for subject, life in lives.items():
         if [event["data"]["sequence"] for event in life] != list(range(1, len(life) + 1)):
             return f"{subject} is not numbered"

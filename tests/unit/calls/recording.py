@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from gateway.calls.differ import Rules, Window, first_state, read_active, read_completed
+from gateway.calls.moving import moved, taken_over
 from gateway.calls.state import MARK, AccountState, Mark, Parts, encode, load
 from gateway.contract.events import CallEvent, encode_data, headers_of
 from gateway.contract.times import Ms
@@ -131,6 +132,7 @@ class Teller:
         self._zone = zone
         self._last: dict[Which, bytes] = {}
         self._state: AccountState | None = None
+        self._proven = True
         self.kept: dict[str, bytes] = {}
 
     @property
@@ -152,6 +154,13 @@ class Teller:
         """All that is left is what was written with events."""
         self._state = load(self.kept.items())
         self._last = {}
+        self._proven = False
+
+    def set_clock(self, by: Ms) -> None:
+        """The gateway's clock was set, and it noticed."""
+        if self._state is not None:
+            self._state, parts = moved(self._state, by, by)
+            self._keep(parts)
 
     def live(self) -> int:
         """How many calls count as live."""
@@ -166,6 +175,10 @@ class Teller:
         except EnvelopeError:
             return []
         state = self._state or first_state(self._rules, window)
+        if not self._proven:
+            state, parts = taken_over(state, one.date, window)
+            self._keep(parts)
+            self._proven = True
         diff_of = read_active if one.which == "active" else read_completed
         diff = diff_of(self._rules, state, rows, window, one.date)
         self._last[one.which] = b"" if diff.deferred else body

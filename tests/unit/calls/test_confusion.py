@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from tests.unit.calls.model import Wall
-from tests.unit.calls.watched import GRACE, Watched, bounds, done, live, types
+from tests.unit.calls.watched import GRACE, Watched, bounds, done, holds, live, types
 
 
 def test_a_redial_within_the_bounds_of_the_first_start_makes_two_calls_not_three() -> None:
@@ -157,6 +157,23 @@ def test_a_row_that_may_have_been_the_ended_call_s_own_says_so_and_so_do_that_ca
     assert updated.data.ambiguous
 
 
+def test_it_says_so_too_where_the_second_row_is_minutes_late() -> None:
+    account = Watched()
+    account.active(4)
+    account.active(10, live(0))
+    account.active(15)
+    assert types(account.completed(16, done(9.5, 12, "BUSY"))) == ["ended"]
+    for at in range(20, 500, 5):
+        account.active(at)
+    late = account.completed(501, done(9.5, 12, "BUSY"), done(10.5, 13, "BUSY"))
+    assert types(late) == ["started", "ended"]
+    assert all(event.data.ambiguous for event in late)
+    account.active(617)
+    assert account.state.calls != {}
+    account.active(1_200)
+    assert account.state.calls == {}
+
+
 def test_a_row_whose_call_must_have_been_listed_leaves_no_doubt_about_a_later_one() -> None:
     account = Watched()
     account.active(5)
@@ -273,3 +290,70 @@ def test_an_instant_of_the_hour_that_comes_twice_is_not_all_the_time_between_the
     # It can't be from 3,700 on, as it is over.
     assert bounds(ended)[1] < 210
     assert not ended.data.ambiguous
+
+
+def test_a_row_that_a_call_of_its_end_is_rightly_in_is_of_no_other() -> None:
+    """The list was made just before the first ended, and came after that was told; the second had ended by then."""
+    account = Watched()
+    account.active(5, live(5), live(1))
+    assert types(account.completed(10.05, done(0, 10))) == ["answered", "ended"]
+    account.active(10, live(10))
+    (second,) = account.state.gone
+    assert not account.state.calls[second].ambiguous
+    account.active(15)
+    answered, ended = account.completed(15.1, done(0, 10), done(4, 8))
+    assert (answered.subject, ended.subject) == (second, second)
+    assert not ended.data.ambiguous
+    assert (bounds(ended)[0] <= 8, bounds(ended)[1] < 10) == (True, True)
+
+
+def test_a_list_that_shows_an_ended_call_after_its_end_may_have_shown_another() -> None:
+    """As before, but the list was made after the end: what it shows began at another's moment, or is that other."""
+    account = Watched()
+    account.active(5, live(5), live(1))
+    account.completed(8.05, done(0, 8))
+    account.active(12, live(12))
+    (second,) = (call for call in account.state.calls.values() if call.ended is None)
+    assert second.gone is None
+    assert second.ambiguous
+
+
+def test_a_row_waits_where_the_last_list_may_have_shown_the_twin_that_has_ended_since() -> None:
+    """One ended at 8, the other at 10.2, just after the list of 10; the row of the first comes late."""
+    account = Watched()
+    account.active(5, live(4), live(4))
+    account.active(10, live(9))
+    assert types(account.completed(12, done(1, 10))) == ["answered", "ended"]
+    # By the list of 10 the other goes on, and ended no sooner; but that list may have shown the one that has ended.
+    assert account.completed(14, done(1, 10), done(1, 8)) == []
+    assert account.diff.deferred
+    account.restart()
+    account.active(15)
+    last = account.completed(17, done(1, 10), done(1, 8))
+    assert types(last) == ["answered", "ended"]
+    assert all(event.data.ambiguous for event in last)
+    assert holds(last[1], 8)
+    assert types(account.events).count("started") == types(account.events).count("ended") == 2
+    assert account.state.live() == 0
+
+
+def test_a_row_does_not_wait_where_a_later_list_shows_that_the_twin_goes_on() -> None:
+    """It goes on in a list that was asked for after the end was seen, so the row is of a call never seen."""
+    account = Watched()
+    account.active(5, live(4), live(4))
+    account.active(10, live(9))
+    account.completed(12, done(1, 10))
+    account.active(15, live(14))
+    whole = account.completed(16, done(1, 10), done(1, 4))
+    assert types(whole) == ["started", "answered", "ended"]
+    assert account.state.live() == 1
+
+
+def test_a_row_waits_no_longer_than_a_grace_period_for_lists_that_never_come() -> None:
+    account = Watched()
+    account.active(5, live(4), live(4))
+    account.active(10, live(9))
+    account.completed(12, done(1, 10))
+    rows = done(1, 10), done(1, 8)
+    assert account.completed(14, *rows) == []
+    assert types(account.completed(10 + GRACE, *rows)) == ["started", "answered", "ended"]

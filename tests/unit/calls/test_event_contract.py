@@ -102,9 +102,9 @@ def test_a_correction_after_absence_names_what_was_not_known() -> None:
     account.active(10, live(4))
     account.active(20)
     account.completed(21 + ALONE)
-    (updated,) = account.completed(400, done(6, 18, "BUSY"))
+    (updated,) = account.completed(100_000, done(6, 18, "BUSY"))
     assert updated.data.changed == ("time", "duration", "disposition")
-    (recorded,) = account.completed(405, done(6, 18, "BUSY", rec_file="/r/1.wav"))
+    (recorded,) = account.completed(100_005, done(6, 18, "BUSY", rec_file="/r/1.wav"))
     assert recorded.data.changed == ("rec_file",)
 
 
@@ -151,8 +151,8 @@ def test_an_answer_told_after_absence_stands() -> None:
     account.active(10, live(4))
     account.active(20)
     account.completed(21 + ALONE)
-    (first,) = account.completed(400, done(6, 18))
-    (second,) = account.completed(405, done(6, 18, "NO ANSWER"))
+    (first,) = account.completed(100_000, done(6, 18))
+    (second,) = account.completed(100_005, done(6, 18, "NO ANSWER"))
     assert first.data.answered is second.data.answered is True
 
 
@@ -182,9 +182,9 @@ def test_a_call_that_comes_back_after_it_ended_by_absence_stays_ended() -> None:
     account.active(10, live(4))
     account.active(15)
     account.completed(16 + ALONE)
-    assert account.active(350, live(344, "answered")) == []
-    account.active(360)
-    assert types(account.completed(361, done(6, 355))) == ["updated"]
+    assert account.active(90_000, live(89_994, "answered")) == []
+    account.active(90_010)
+    assert types(account.completed(90_011, done(6, 90_005))) == ["updated"]
     assert types(account.events) == ["started", "ended", "updated"]
 
 
@@ -196,6 +196,15 @@ def test_an_answer_overtaken_by_a_later_one_is_ignored() -> None:
     assert account.active(18, live(2, src="999")) == []
     assert account.state.calls == before.calls
     assert account.state.mark.active == before.mark.active
+
+
+def test_an_answer_of_long_before_is_by_another_clock() -> None:
+    account = Watched()
+    account.active(100, live(94))
+    account.active(20, live(14, src="300"))
+    assert account.state.mark.active is not None
+    assert account.state.mark.active.sent == ms(20)
+    assert types(account.events) == ["started", "started"]
 
 
 def test_a_redial_of_the_same_numbers_is_another_call() -> None:

@@ -195,9 +195,9 @@ def test_a_call_ended_by_absence_is_forgotten_after_a_week() -> None:
     account.active(10, live(4))
     account.active(20)
     account.completed(21 + ALONE)
-    account.active(6.9 * 86_400)
+    account.active(7.9 * 86_400)
     assert len(account.state.calls) == 1
-    account.active(7.1 * 86_400)
+    account.active(8.1 * 86_400)
     assert account.state.calls == {}
 
 

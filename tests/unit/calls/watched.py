@@ -13,8 +13,10 @@ from tests.unit.calls.model import Active, Completed, Wall
 # Second 0 of every story.
 BEGIN: Ms = 1_700_000_000_000
 GRACE = 30.0
-# How long a call that left an empty active list waits for its row.
-ALONE = 10 * GRACE
+# How long a call that empty active lists alone lack waits for its row, and one that others lack for an empty completed
+# list to be believed.
+ALONE = 86_400.0
+EMPTIED = 10 * GRACE
 # How long an answer is on its way.
 TRAVEL: Ms = 100
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.contract.commands import FINAL_STATUSES, CommandResult, CommandStatus, Originate
+from gateway.contract.commands import FINAL_STATUSES, SEEN_STATUSES, CommandResult, CommandStatus, Originate
 from gateway.contract.deliveries import RETRY_DELAYS, Delivery, delivery_id
 from gateway.contract.endpoints import Endpoint
 from gateway.contract.events import CallEvent
@@ -80,7 +80,7 @@ def test_a_result_can_be_told_of_what_could_not_be_read() -> None:
 
 def test_some_statuses_are_final() -> None:
     every = set(CommandStatus.__args__)  # type: ignore[attr-defined] # a Literal's
-    assert every - FINAL_STATUSES == {"accepted", "delayed"}
+    assert every - FINAL_STATUSES == {"accepted", "delayed", *SEEN_STATUSES}
 
 
 @given(call_events(), st.from_regex(r"[a-z0-9_-]{1,64}", fullmatch=True))

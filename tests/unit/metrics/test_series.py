@@ -95,7 +95,7 @@ def test_no_label_of_the_streams_service_holds_what_came_from_outside() -> None:
 
 
 def test_the_gateway_has_so_many_series_an_account() -> None:
-    outcomes = ["read", "unchanged", "overtaken", *{_reason(kind) for kind in _all_errors()}]
+    outcomes = ["read", "unchanged", "overtaken", "clock_set", *{_reason(kind) for kind in _all_errors()}]
     accounts = {str(account) for account in ACCOUNTS}
     for account in sorted(accounts):
         polling.ACTIVE_CALLS.labels(account).set(1)

@@ -35,6 +35,7 @@ class Seen:
         self.windows: list[Window] = []
         self.whole: list[bool] = []
         self.settled: list[str] = []
+        self.clock_set = 0
 
     async def take(self, channels: Channels) -> list[str]:
         self.lists.append(list(channels.legs))
@@ -56,7 +57,7 @@ async def polled(keys: int = 1) -> AsyncIterator[tuple[SandboxServer, Seen]]:
     async with SandboxServer(SandboxSettings(KEYS[:keys], calls_per_minute=0)) as server:
         limiter = Limiter()
         apis = [RingCloud(spec.key, spec.password, base_url=server.url, limiter=limiter) for spec in KEYS[:keys]]
-        task = asyncio.create_task(ChannelPolls(ACCOUNT, apis, seen.take, 60.0).run())
+        task = asyncio.create_task(ChannelPolls(ACCOUNT, apis, seen.take, 60.0, lambda: seen.clock_set).run())
         try:
             yield server, seen
             assert not task.done()
@@ -116,6 +117,20 @@ async def test_what_is_settled_is_not_asked_for_again_while_it_is_listed() -> No
         server.pbx.originate(ACCOUNT, "401", "74950001133", a_ring_ms=60_000)
         assert len(await seen.more()) == 3
         assert await asked(server, *NAMES) == [1, 1]
+
+
+async def test_after_a_step_of_the_clock_all_channels_are_asked_for_anew() -> None:
+    async with polled() as (server, seen):
+        seen.settled = NAMES
+        ring(server.pbx)
+        await seen.more()
+        assert await asked(server, *NAMES) == [1, 1]
+        seen.clock_set += 1
+        legs = await seen.more()
+        assert await asked(server, *NAMES) == [2, 2]
+        # By the clock as it was, nothing is known of them: not even that they are older than this list.
+        assert [leg.listed for leg in legs] == [seen.windows[-1]] * 2
+        assert [leg.missing for leg in legs] == [None] * 2
 
 
 async def test_what_is_not_settled_is_asked_for_with_each_list() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -67,6 +68,26 @@ def test_the_time_in_which_the_gateway_was_down_is_not_held_against_the_account(
     event = down.unknown("active", BROKEN, START + AFTER)
     assert event is not None
     assert millis(event.data.since) == START - 3_600_000
+
+
+@pytest.mark.parametrize("by", [3_600_000, -3_600_000])
+def test_a_clock_that_is_set_makes_an_account_neither_silent_for_longer_nor_for_shorter(by: int) -> None:
+    watched = health()
+    watched.readable("active", START)
+    assert watched.unknown("active", BROKEN, START + 5_000) is None
+    watched.move(by)
+    assert watched.unknown("active", BROKEN, START + by + AFTER - 1) is None
+    event = watched.unknown("active", BROKEN, START + by + AFTER)
+    assert event is not None
+    assert millis(event.data.since) == START + by
+
+
+def test_a_reading_by_another_machine_s_clock_is_not_of_the_future() -> None:
+    ahead = Health(1000, AFTER, None, {"active": START + 3_600_000}, START)
+    assert ahead.unknown("active", BROKEN, START + 5_000) is None
+    event = ahead.unknown("active", BROKEN, START + AFTER)
+    assert event is not None
+    assert millis(event.data.since) == START
 
 
 steps = st.lists(

@@ -1,5 +1,6 @@
 """Circuits: opened by failures in a row, closed by a success, and in between one probe at a time, ever more rarely."""
 
+import heapq
 import random
 
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from streams.delivery.circuits import FIRST_PROBE, LAST_PROBE, THRESHOLD, Circuit, Pass
+from streams.delivery.retries import Schedule
 
 
 class Clock:
@@ -93,6 +95,37 @@ def test_failures_of_before_count_for_nothing() -> None:
     for leave in old[2 * THRESHOLD :]:
         circuit.failed(leave)
     assert not circuit.is_open
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_an_outage_of_a_day_costs_few_attempts_and_gives_nothing_up(seed: int) -> None:
+    """One delivery a minute to an endpoint that is down for a day, each worker's step as it is taken."""
+    day, minute = 86_400.0, 60.0
+    clock, rng = Clock(), random.Random(seed)
+    circuit, schedule = Circuit(clock, rng), Schedule(rng=rng)
+    due = [(n * minute, n, 0) for n in range(int(day / minute))]
+    delivered: dict[int, tuple[float, int]] = {}
+    failed = 0
+    while due:
+        clock.now, n, attempts = heapq.heappop(due)
+        leave = circuit.admit()
+        if leave is None:
+            heapq.heappush(due, (clock.now + circuit.wait(), n, attempts))
+        elif clock.now >= day:
+            circuit.succeeded()
+            delivered[n] = clock.now, attempts
+        else:
+            failed += 1
+            circuit.failed(leave)
+            wait = schedule.wait(attempts + 1)
+            assert wait is not None, "given up"
+            heapq.heappush(due, (clock.now + wait, n, attempts + 1))
+    assert len(delivered) == day / minute
+    # Those that open it, and a probe each time that the longest interval has passed, or one of those before it.
+    assert failed <= THRESHOLD + day / LAST_PROBE + 7
+    assert sum(attempts > 0 for _, attempts in delivered.values()) < len(delivered) / 4
+    # What was never tried comes back within six minutes of the outage's end, or of the first probe after it.
+    assert max(at for at, attempts in delivered.values() if not attempts) <= day + 2 * LAST_PROBE * 1.2
 
 
 @pytest.mark.parametrize("seed", range(20))

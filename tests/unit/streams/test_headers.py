@@ -22,7 +22,7 @@ from tests.support.webhooks import SECRET, call_event, receiver, secret_file
 OWN = [
     *("webhook-id", "Webhook-Signature", "WEBHOOK-TIMESTAMP", "webhook-anything", "Content-Type", "content-length"),
     *("Content-Encoding", "Host", "HOST", "Transfer-Encoding", "Connection", "Keep-Alive", "TE", "Trailer", "Upgrade"),
-    *("Expect", "Proxy-Authorization", "proxy-connection", "Accept-Encoding"),
+    *("Expect", "Proxy-Authorization", "proxy-connection", "Accept-Encoding", "Traceparent"),
 ]
 
 

@@ -168,7 +168,7 @@ async def test_attempts_at_once_do_not_mix_their_times(tmp_path: Path) -> None:
         with hanging() as behaviour:
             there.behaviours["/slow"] = behaviour
             (slow,), quick = await asyncio.gather(
-                attempts(there.url("/slow"), tmp_path, timeout=0.3), attempts(there.url("/quick"), tmp_path, 5)
+                attempts(there.url("/slow"), tmp_path, timeout=2.0), attempts(there.url("/quick"), tmp_path, 5)
             )
     assert list(came_to(slow)) == ["resolve", "connect", "send", "wait"]
     assert [list(came_to(one)) for one in quick] == [
