@@ -6,19 +6,20 @@ import re
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import kubernetes_validate
 import msgspec
 import pytest
 import yaml
 
 from gateway.config import Config, load
-from tests.helm.chart import CHART, ROOT, VARIANTS, Manifest, kinds, lint, render, variant
+from tests.helm.chart import CHART, ROOT, VARIANTS, Manifest, kinds, lint, render, run_helm, variant
+from tests.helm.crds import FOREIGN
+from tests.helm.crds import validate as validate_foreign
 from tools.chart import renewed
 
 # The oldest that Chart.yaml lets in, the newest that there are schemas for, and one between.
 VERSIONS = ("1.25", "1.31", "1.37")
-# Their schemas come with the operators that read them.
-FOREIGN = {"ServiceMonitor", "PrometheusRule", "ScaledObject"}
 EVERY = [pytest.param(path, id=path.stem) for path in VARIANTS]
 
 
@@ -47,6 +48,19 @@ def test_what_is_rendered_is_valid(path: Path, version: str) -> None:
             kubernetes_validate.validate(manifest, version, strict=True)
             checked += 1
     assert checked >= 4
+
+
+def test_what_operators_read_is_valid_by_their_own_definitions() -> None:
+    manifests = [one for one in render(variant("scaled")) if one["kind"] in FOREIGN]
+    assert {one["kind"] for one in manifests} == set(FOREIGN)
+    for manifest in manifests:
+        validate_foreign(manifest)
+        for wrong in (
+            {**manifest, "spec": {**manifest["spec"], "wrong": 1}},
+            {**manifest, "spec": {**manifest["spec"], next(iter(manifest["spec"])): "wrong"}},
+        ):
+            with pytest.raises(jsonschema.ValidationError):
+                validate_foreign(wrong)
 
 
 @pytest.mark.parametrize("path", EVERY)
@@ -269,9 +283,11 @@ def test_the_network_is_closed_but_for_what_is_needed() -> None:
         ]
         assert namespaces == ([where] if where else [])
         out: dict[int, Any] = {port["port"]: rule.get("to") for rule in spec["egress"] for port in rule["ports"]}
-        assert set(out) == {53, 9094, 3128} | (set() if name == "topics" else {443})
+        # RingCloud and the endpoints; the API and the Job speak to Kafka alone.
+        web = name in ("gateway", "streams")
+        assert set(out) == {53, 9094, 3128} | ({443} if web else set())
         assert out[9094] == [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kafka"}}}]
-        if name != "topics":
+        if web:
             blocks = {one["ipBlock"]["cidr"]: one["ipBlock"].get("except", []) for one in out[443]}
             assert {"10.0.0.0/8", "169.254.0.0/16", "192.168.0.0/16"} <= set(blocks["0.0.0.0/0"])
             assert blocks["10.20.0.0/16"] == []
@@ -291,3 +307,11 @@ def test_a_configmap_of_somebody_else_s_is_used() -> None:
 def test_the_schema_of_values_is_current() -> None:
     text = (CHART / "values.schema.json").read_text(encoding="utf-8")
     assert text == renewed(), "`make schemas` renews it"
+
+
+def test_a_package_of_the_chart_has_all_of_it(tmp_path: Path) -> None:
+    """Its rules and dashboards are links to those of the repository, which a package can't follow."""
+    made = run_helm("package", str(CHART), "--destination", str(tmp_path))
+    assert made.returncode == 0, made.stderr
+    (package,) = tmp_path.glob("*.tgz")
+    assert render(variant("scaled"), chart=package) == render(variant("scaled"))

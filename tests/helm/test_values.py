@@ -73,6 +73,58 @@ WRONG: list[tuple[str, dict[str, Any], list[str]]] = [
         {"api": {"autoscaling": {"minReplicas": 9}}},
         ["api.autoscaling: minReplicas is more than maxReplicas"],
     ),
+    (
+        "an account twice",
+        {"config": {"accounts": [{"id": 1, "keys": KEYS}, {"id": 2, "keys": KEYS}, {"id": 1, "keys": KEYS}]}},
+        ["config.accounts: 1 is there twice"],
+    ),
+    (
+        "SCRAM without a password",
+        {"config": {"kafka": {"security_protocol": "SASL_SSL", "username": "env:USER"}}},
+        ["config.kafka: ", "needs username and password for SASL_SSL"],
+    ),
+    (
+        "a password that one component has not",
+        {
+            "config": {"kafka": {"security_protocol": "SASL_SSL", "username": "env:U", "password": "env:P"}},
+            "streams": {"config": {"kafka": {"sasl_mechanism": "OAUTHBEARER"}}},
+        },
+        ["config.kafka: streams needs token or token_endpoint for OAUTHBEARER"],
+    ),
+    (
+        "a token that is not mounted",
+        {
+            "config": {
+                "kafka": {
+                    "security_protocol": "SASL_SSL",
+                    "sasl_mechanism": "OAUTHBEARER",
+                    "token": "file:/var/run/secrets/ringcloud-gateway/token",
+                }
+            }
+        },
+        ["config.kafka.token: kafkaToken.enabled is needed"],
+    ),
+    (
+        "a port of Kafka that is closed",
+        {"config": {"kafka": {"bootstrap": "kafka-0:9093,kafka-1:19093"}}},
+        ["networkPolicy.kafkaPorts: 19093 of config.kafka.bootstrap is not among them"],
+    ),
+    (
+        "an endpoint's port that is closed",
+        {"config": {"endpoints": [{"id": "a", "url": "https://a.example.com:8443/hooks", "secrets": ["env:S"]}]}},
+        ["networkPolicy.webPorts: 8443 of https://a.example.com:8443 is not among them"],
+    ),
+    (
+        "RingCloud's port that is closed",
+        {"config": {"ringcloud": {"base_url": "http://ringcloud.example.com"}}},
+        ["networkPolicy.webPorts: 80 of http://ringcloud.example.com is not among them"],
+    ),
+    ("both ways to scale", {"streams": {"autoscaling": {"type": "hpa, keda"}}}, ["/streams/autoscaling/type", "keda"]),
+    ("away", {"gateway": {"maxUnavailable": "half"}}, ["/gateway/maxUnavailable"]),
+    ("on or off", {"api": {"enabled": "no"}}, ["/api/enabled", "got string, want boolean"]),
+    ("no port of Kafka", {"networkPolicy": {"kafkaPorts": []}}, ["/networkPolicy/kafkaPorts"]),
+    ("how often", {"serviceMonitor": {"interval": "often"}}, ["/serviceMonitor/interval"]),
+    ("Secret's name", {"secrets": [{"name": "A B"}]}, ["/secrets/0/name"]),
 ]
 
 

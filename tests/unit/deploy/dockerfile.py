@@ -76,7 +76,7 @@ class Scratch:
                         env=self.env,
                         capture_output=True,
                         text=True,
-                        timeout=170,
+                        timeout=400,
                         check=False,
                     )
                     assert done.returncode == 0, f"{rest}\n{done.stdout}\n{done.stderr}"

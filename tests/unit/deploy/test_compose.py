@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -18,8 +13,7 @@ from click.testing import CliRunner
 
 from gateway.cli import main
 from gateway.config import load
-from tests.conftest import IN_CI
-from tests.support.npm import CACHE
+from tests.support.gomod import go_module
 from tests.unit.deploy.dockerfile import ROOT, stages
 
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
@@ -32,22 +26,7 @@ _MODULE = "github.com/compose-spec/compose-go/v2@v2.9.0"
 
 def schema() -> dict[str, Any]:
     """The Compose Specification's own JSON Schema."""
-    elsewhere = [os.environ.get("PATH", os.defpath), str(Path(sys.executable).parent), "/usr/local/go/bin"]
-    go = shutil.which("go", path=os.pathsep.join(elsewhere))
-    if go is None:
-        pytest.fail("go is needed with CI=true", pytrace=False) if IN_CI else pytest.skip("go is not installed")
-    env = {
-        **os.environ,
-        "GOTOOLCHAIN": "local",
-        "GOFLAGS": "-modcacherw",
-        "GOCACHE": str(CACHE / "go" / "build"),
-        "GOMODCACHE": str(CACHE / "go" / "modules"),
-    }
-    done = subprocess.run(
-        [go, "mod", "download", "-json", _MODULE], cwd=CACHE, env=env, capture_output=True, text=True, timeout=150
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    path = Path(json.loads(done.stdout)["Dir"]) / "schema" / "compose-spec.json"
+    path = go_module(_MODULE) / "schema" / "compose-spec.json"
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return found
 

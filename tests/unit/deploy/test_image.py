@@ -15,6 +15,9 @@ from tests.conftest import IN_CI
 from tests.unit.deploy.dockerfile import ROOT, Scratch, stages
 from tools.image import FOLDER, files
 
+# Packages are fetched and installed.
+pytestmark = pytest.mark.timeout(600)
+
 KEYS = {
     "RINGCLOUD_1000_KEY": "1000_body",
     "RINGCLOUD_1000_PASSWORD": "hush",
@@ -70,6 +73,24 @@ def test_it_checks_the_example(runtime: Scratch) -> None:
     done = runtime.run("check", "gateway.toml")
     assert done.returncode == 1
     assert "RINGCLOUD_1000_KEY is not set" in done.stderr
+
+
+def test_the_wheel_has_all_that_the_packages_have(runtime: Scratch) -> None:
+    (packages,) = (runtime.folder / "opt" / "gateway" / "lib").glob("python*/site-packages")
+    here = {
+        str(path.relative_to(ROOT))
+        for package in ("gateway", "streams", "sandbox")
+        for path in (ROOT / package).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    assert {Path(one).suffix for one in here} >= {".py", ".typed", ".lua"}
+    assert sorted(one for one in here if not (packages / one).is_file()) == []
+    done = runtime.run("schemas", "schemas")
+    assert done.returncode == 0, done.stderr
+    written = {
+        str(path.relative_to(runtime.folder / "schemas")) for path in (runtime.folder / "schemas").rglob("*.json")
+    }
+    assert written == {str(path.relative_to(ROOT / "docs/schemas")) for path in (ROOT / "docs/schemas").rglob("*.json")}
 
 
 def test_nothing_of_the_demo_or_of_tests_is_in_it(runtime: Scratch) -> None:

@@ -81,3 +81,27 @@ def test_the_list_of_rights_is_shown_as_it_is(built: Path) -> None:
     assert acls.PAGE.read_text(encoding="utf-8") == acls.page(), "`make schemas` renews it"
     page = (built / "security.html").read_text(encoding="utf-8")
     assert page.count("ringcloud.webhook-retries-") == 1
+
+
+# A link in Markdown to something of ours, and the heading that it leads to.
+_LINK = re.compile(r"\]\((?!\w+:)([^)#\s]*)(?:#([^)\s]+))?\)")
+
+
+@pytest.mark.parametrize(
+    "page",
+    [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))],
+    ids=lambda page: page.name,
+)
+def test_no_link_of_ours_is_dead(built: Path, page: Path) -> None:
+    """On the site's own pages MkDocs looks; but not at the links that lead out of them, nor at the README's."""
+    for path, anchor in _LINK.findall(page.read_text(encoding="utf-8")):
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), path
+        if anchor and target.parent == ROOT / "docs":
+            site = (built / f"{target.stem}.html").read_text(encoding="utf-8")
+            assert f'id="{anchor}"' in site, f"{path}#{anchor}"
+
+
+def test_every_page_is_in_the_navigation(built: Path) -> None:
+    start = (built / "index.html").read_text(encoding="utf-8")
+    assert [path.stem for path in (ROOT / "docs").glob("*.md") if f'href="{path.stem}.html"' not in start] == []
