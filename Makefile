@@ -55,6 +55,9 @@ chaos: $(STAMP) ## kill everything for MINUTES=10 on a real Kafka, and judge it;
 chaos-commands: $(STAMP) ## kill gateways while they execute commands, and judge it by the sandbox's ledger; SEED=1
 	@$(BIN)/python -m tests.chaos.commands --seed $(or $(SEED),1) $(ARGS)
 
+drain: $(STAMP) ## tell services to end under load on a real Kafka, and show what became of what was in flight; ARGS='--stops 20'
+	@$(BIN)/python -m tests.chaos.drain $(ARGS)
+
 soak: $(STAMP) ## look long for worlds that break the differ's laws; MINUTES=10, SEED=1
 	MODEL_EXAMPLES=$(or $(EXAMPLES),20000) $(BIN)/python -m pytest --timeout 0 tests/unit/calls/test_model.py tests/unit/calls/test_dst.py
 	nice $(BIN)/python -m tests.soak.search --minutes $(or $(MINUTES),10) --seed $(or $(SEED),1)
@@ -88,10 +91,13 @@ helm-test: $(STAMP) $(HELM) ## render the chart in many ways, and judge what com
 dashboards-test: $(STAMP) ## every panel's query and every rule, on a real Prometheus that scrapes a running demo
 	@$(BIN)/python -m pytest -s $(ARGS) tests/dashboards
 
+pictures: $(STAMP) ## renew docs/pictures: the terminal demo, and the dashboards over a demo of 8 minutes; ARGS='--minutes 3'
+	@$(BIN)/python -m tools.pictures $(ARGS)
+
 docs: $(STAMP) ## build the documentation strictly, into .cache/site
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict --site-dir .cache/site
 
 clean: ## remove the environment and every cache
 	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
 
-.PHONY: help setup run test check format chaos chaos-commands soak bench bench-report bench-guard pins schemas helm helm-test dashboards-test docs clean
+.PHONY: help setup run test check format chaos chaos-commands drain soak bench bench-report bench-guard pins schemas helm helm-test dashboards-test pictures docs clean

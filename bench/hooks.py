@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
+import struct
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -13,14 +15,18 @@ import aiohttp
 import msgspec
 
 # What the first word of a hook's path asks for.
-WELL, HANGS, DRIPS = "well", "hangs", "drips"
+WELL, HANGS, DRIPS, POURS, RESETS = "well", "hangs", "drips", "pours", "resets"
 _OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 _LONG = b"HTTP/1.1 200 OK\r\nContent-Length: 10000000\r\n\r\n"
+_HUGE = b"HTTP/1.1 200 OK\r\nContent-Length: 10000000000\r\n\r\n"
+_PIECE = bytes(64 * 1024)
 _BLANK = b"\r\n\r\n"
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _ID = re.compile(rb"\r\nwebhook-id: *([^\r]+)", re.IGNORECASE)
 _OBSERVED = re.compile(rb'"observed_at":"([^"]+)"')
 _BACKLOG = 4096
+# For SO_LINGER: the connection is not closed but reset.
+_AT_ONCE = struct.pack("ii", 1, 0)
 
 
 class Arrival(msgspec.Struct, frozen=True, array_like=True):
@@ -72,6 +78,8 @@ class HookProtocol(asyncio.Protocol):
         self._kept = kept
         self._pending = b""
         self._dripping: asyncio.TimerHandle | None = None
+        self._pouring: asyncio.Handle | None = None
+        self._full = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # By name: uvloop's transports are of no class of asyncio's.
@@ -80,8 +88,18 @@ class HookProtocol(asyncio.Protocol):
 
     def connection_lost(self, _: Exception | None) -> None:
         self._kept.connections -= 1
-        if self._dripping is not None:
-            self._dripping.cancel()
+        for handle in (self._dripping, self._pouring):
+            if handle is not None:
+                handle.cancel()
+
+    def pause_writing(self) -> None:
+        self._full = True
+
+    def resume_writing(self) -> None:
+        self._full = False
+        if self._pouring is not None:
+            self._pouring.cancel()
+            self._pour()
 
     def data_received(self, data: bytes) -> None:
         self._pending += data
@@ -109,8 +127,20 @@ class HookProtocol(asyncio.Protocol):
         if path.startswith(b"/drips"):
             self._transport.write(_LONG)
             self._drip()
-            return
-        self._transport.write(_OK)
+        elif path.startswith(b"/pours"):
+            self._transport.write(_HUGE)
+            self._pour()
+        elif path.startswith(b"/resets"):
+            self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
+            self._transport.abort()
+        else:
+            self._transport.write(_OK)
+
+    def _pour(self) -> None:
+        """A piece after the other, as fast as they are taken. The 10 GB are never reached: nobody reads so much."""
+        if not self._full and not self._transport.is_closing():
+            self._transport.write(_PIECE)
+            self._pouring = asyncio.get_running_loop().call_soon(self._pour)
 
     def _drip(self) -> None:
         self._transport.write(b".")

@@ -13,14 +13,14 @@ import aiohttp
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from bench.harness import RATIO, Sample, Subject, at_most, conclude, measure
-from bench.hooks import DRIPS, HANGS, WELL, Arrival, Hooks
+from bench.hooks import DRIPS, HANGS, POURS, RESETS, WELL, Arrival, Hooks, host_of
 from bench.rig import RigError, account_of, call_event, configuration, endpoints, service, spread, until
 from bench.servers import Server, Watch, cores, serving
 from gateway.config import Config, load
 from gateway.contract.deliveries import delivery_id
 from gateway.contract.events import encode_data, headers_of
 from gateway.contract.topics import Topics
-from gateway.dev.brokers import ApacheKafka
+from gateway.dev.brokers import ApacheKafka, free_port
 from gateway.runtime.kafka import ensure_topics
 
 _SIZE = 1024
@@ -32,6 +32,7 @@ _WARM_BESIDE_BAD = 20.0
 _GOOD = 100
 _BAD_EVERY = 10  # every tenth event is the bad endpoint's
 _DRAIN_SECONDS = 60.0
+_DOWN = "down"
 
 
 class Steady:
@@ -224,7 +225,7 @@ async def latencies(
 
 
 async def isolated(folder: Path, kafka: ApacheKafka, hooks: Hooks, *, short: bool) -> None:
-    """A hundred well endpoints beside one more: one that is well, too, that hangs, or that answers a byte a second."""
+    """A hundred well endpoints beside one more, which is well too, or misbehaves in one of the ways there are."""
     steady = Steady(folder, kafka, hooks)
     seconds = 5.0 if short else 40.0
 
@@ -232,7 +233,10 @@ async def isolated(folder: Path, kafka: ApacheKafka, hooks: Hooks, *, short: boo
         return _GOOD if n % _BAD_EVERY == 0 else n % _GOOD
 
     def beside(behaviour: str, words: str) -> Subject:
-        urls = [*(hooks.endpoint(n) for n in range(_GOOD)), hooks.endpoint(_GOOD, behaviour)]
+        one_more = hooks.endpoint(_GOOD, behaviour)
+        if behaviour == _DOWN:
+            one_more = f"http://{host_of(_GOOD)}:{free_port()}/{_DOWN}/{_GOOD}"
+        urls = [*(hooks.endpoint(n) for n in range(_GOOD)), one_more]
         return Subject(
             name=f"beside one that {words}",
             run=lambda: steady.run(urls, _STEADY, 3.0 if short else _WARM_BESIDE_BAD, seconds, of),
@@ -251,6 +255,9 @@ async def isolated(folder: Path, kafka: ApacheKafka, hooks: Hooks, *, short: boo
                 beside(WELL, "is well"),
                 beside(HANGS, "hangs"),
                 beside(DRIPS, "answers a byte a second"),
+                beside(POURS, "answers 10 GB"),
+                beside(RESETS, "resets its connections"),
+                beside(_DOWN, "is down"),
             ],
             runs,
         ),

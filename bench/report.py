@@ -37,8 +37,10 @@ _KNOWN = {
     "fanout": ("Fan-out", "fanout"),
     "recovery": ("Recovery", "recovery"),
     "scale": ("Scale", "scale"),
+    "commands": ("Commands", "commands"),
     "sandbox": ("The sandbox, and the client", "sandbox"),
 }
+_CHAOS = {"chaos", "commands-chaos", "drain"}
 # Beyond this, one axis shows the small ones only where it is logarithmic.
 _WIDE = 30
 
@@ -141,11 +143,14 @@ def plot(result: Result, path: Path) -> None:
 
 
 def read(folder: Path) -> tuple[list[Result], dict[str, str]]:
-    """The results of the long forms in a folder, and people's words to them."""
+    """The results of the long forms in a folder, and people's words to them.
+
+    What chaos left there is no measurement.
+    """
     results = [
         msgspec.json.decode(path.read_bytes(), type=Result)
         for path in sorted(folder.glob("*.json"))
-        if not path.name.endswith(".short.json")
+        if not path.name.endswith(".short.json") and path.stem not in _CHAOS
     ]
     return results, {path.stem: path.read_text(encoding="utf-8") for path in folder.glob("*.md")}
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
+import pytest
 from aiohttp import web
 
 from gateway.config import Config
@@ -12,6 +14,7 @@ from gateway.contract.deliveries import Attempt, DeadLetter, Delivery
 from gateway.contract.topics import Topics
 from gateway.dev.brokers import Broker
 from streams.delivery.circuits import THRESHOLD
+from streams.delivery.relief import relieve
 from streams.metrics import StreamsMetrics
 from tests.support.delivering import decoded, endpoint, lag, park, produce, working
 from tests.support.kafka import read_all
@@ -150,6 +153,38 @@ async def test_what_waits_long_on_a_topic_holds_nobody_up(embedded_broker: Broke
             wanted = await produce(config, topics, "c", 1, to="soon")
             await eventually(lambda: there.accepted("/soon") == wanted)
         assert there.at("/late") == []
+
+
+async def test_what_waits_long_does_not_make_a_crash_repeat_what_is_done(
+    embedded_broker: Broker, prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streams.delivery.worker.relieve", partial(relieve, every=0.2))
+    delays = (1, 600)
+    async with receiver() as there:
+        config = config_for(
+            embedded_broker.bootstrap, prefix, [endpoint(there, tmp_path, "late"), endpoint(there, tmp_path, "soon")]
+        )
+        topics = await create_topics(config, delays, partitions=1)
+        await park(config, topics, topics.retries[600].name, "late", 1, 400.0)
+        await park(config, topics, topics.retries[600].name, "soon", 1, 0.5)
+        (due,) = {
+            one.due_at for one in await decoded(config, topics.retries[600].name, Delivery) if one.endpoint == "late"
+        }
+        async with working(config, delays, crash=True):
+            await eventually(lambda: len(there.accepted("/soon")) == 1)
+
+            async def committed() -> bool:
+                """both are, though one is not due"""
+                return await lag(config, "webhook-retries", [topics.retries[600].name]) == 0
+
+            await eventually(committed)
+        assert there.at("/late") == []
+        # It is written anew, due as it was and not counted.
+        (again, *_) = await decoded(config, topics.retries[1].name, Delivery)
+        assert (again.endpoint, again.attempts) == ("late", 1)
+        assert due is not None
+        assert again.due_at is not None
+        assert abs((again.due_at - due).total_seconds()) < 0.5
 
 
 async def test_one_worker_has_all_of_an_endpoint(apache_kafka: Broker, prefix: str, tmp_path: Path) -> None:

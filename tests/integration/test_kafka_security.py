@@ -1,37 +1,27 @@
-"""A real Kafka that asks who is there: each component as its own user, with what deploy/kafka/acls.csv gives it."""
+"""A real Kafka that asks who is there: every way to be known to it, and what is said to who is refused."""
 
 from __future__ import annotations
 
 import asyncio
-import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import aiohttp
-import msgspec
 import pytest
 from aiohttp import web
-from aiokafka import AIOKafkaConsumer
 
-from gateway.api.service import serving as serving_api
-from gateway.config import KafkaConfig, load
-from gateway.dev.brokers import Child, free_port
-from gateway.runtime.kafka import TopicError, client_settings, ensure_topics
-from sandbox.settings import SandboxSettings
+from gateway.config import KafkaConfig
+from gateway.dev.brokers import free_port
+from gateway.runtime.kafka import TopicError, ensure_topics
 from tests.integration.conftest import need_apache_kafka, running
-from tests.support.gateway import key_of, keys_of, site
-from tests.support.kafka import read_all
-from tests.support.secured_kafka import Acl, SecuredKafka, listed, settings
+from tests.support.gateway import key_of
+from tests.support.secured_kafka import Acl, SecuredKafka, listed
+from tests.support.secured_services import SHAPE, command_of, config_of, run, typed
 from tests.support.waiting import eventually
-from tests.support.webhooks import SECRET, Receiver, receiver
 
 pytestmark = pytest.mark.kafka
 
 ACCOUNT = 1000
-SHAPE = {"shards": 2, "partitions": 2, "replication_factor": 1}
 
 
 @pytest.fixture(scope="module")
@@ -42,146 +32,12 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredKafka]:
         yield broker
 
 
-def config_of(kafka: SecuredKafka, folder: Path, user: str, **other: Any) -> dict[str, Any]:
-    """[kafka] for a user; None in `other` leaves a setting out."""
-    found = {**SHAPE, "session_timeout": 6, **dict(settings(kafka, user, folder)), **other}
-    return {name: value for name, value in found.items() if value is not None}
-
-
-def typed(kafka: SecuredKafka, folder: Path, user: str, **other: Any) -> KafkaConfig:
-    return msgspec.convert(config_of(kafka, folder, user, **other), KafkaConfig)
-
-
-async def run(folder: Path, command: str, document: dict[str, Any], *words: str) -> tuple[int | None, str]:
-    """Run a command of the gateway to its end; its exit code, None after 30 s, and what it said."""
-    child = command_of(folder, command, document, *words)
-    async with child:
-        code = await child.wait(30.0)
-        return code, child.log.read_text(encoding="utf-8")
-
-
-def command_of(folder: Path, command: str, document: dict[str, Any], *words: str) -> Child:
-    path = folder / f"{command}.toml"
-    path.write_bytes(msgspec.toml.encode(document))
-    line = [*command.split("-"), *words, *(["--config"] if "-" in command else []), str(path)]
-    log = folder / f"{command}.log"
-    return Child(command, [sys.executable, "-m", "gateway.cli", *line], log, {"COLUMNS": "1000"})
-
-
 @pytest.fixture(scope="module")
 def listed_only(kafka: SecuredKafka) -> None:
     """What the list says is allowed, under its own prefix."""
     loop = asyncio.new_event_loop()
     loop.run_until_complete(kafka.allow(listed()))
     loop.close()
-
-
-@asynccontextmanager
-async def serving(folder: Path, command: str, document: dict[str, Any], probe: str) -> AsyncIterator[Child]:
-    """A service that is ready."""
-    child = command_of(folder, command, document)
-
-    async def ready() -> bool:
-        """it is ready"""
-        assert child.running, child.failure("ended by itself")
-        try:
-            async with aiohttp.ClientSession() as http, http.get(f"http://{probe}/readyz") as response:
-                return response.status == 200
-        except aiohttp.ClientError:
-            return False
-
-    async with child:
-        await eventually(ready, 60.0, f"{command} is ready", interval=0.1)
-        yield child
-
-
-async def test_a_call_s_whole_trip_with_no_more_rights_than_are_listed(
-    kafka: SecuredKafka, listed_only: None, tmp_path: Path
-) -> None:
-    (tmp_path / "secret").write_text(SECRET, encoding="utf-8")
-    probes = {name: f"127.0.0.1:{free_port()}" for name in ("gateway", "streams")}
-    async with receiver() as hooks, site(kafka, tmp_path / "site", SandboxSettings(keys=keys_of([ACCOUNT]))) as found:
-        document = {**found.document, "metrics": probes}
-        endpoints = [{"id": "crm", "url": hooks.url(), "secrets": [f"file:{tmp_path}/secret"]}]
-        delivery = {"allow_http": True, "allow_networks": ["127.0.0.0/8"]}
-
-        def of(user: str) -> dict[str, Any]:
-            return {**document, "kafka": config_of(kafka, tmp_path, user), "endpoints": endpoints, "delivery": delivery}
-
-        code, said = await run(tmp_path, "topics", of("topics"))
-        assert (code, said) == (0, "ringcloud: the topics are there, and right\n")
-        async with (
-            serving(tmp_path, "poll", of("gateway"), probes["gateway"]),
-            serving(tmp_path, "streams", of("streams"), probes["streams"]),
-        ):
-            words = ("--account", str(ACCOUNT), "--user", "400", "--num", "74951234567")
-            code, said = await run(tmp_path, "commands-originate", of("commands"), *words)
-            assert code == 0, said
-            await eventually(
-                lambda: any(b'"call.ended"' in one.body for one in hooks.received), 90.0, "the end came as a webhook"
-            )
-            await _declared_at_run_time(kafka, tmp_path, of("api"), hooks)
-        for one in hooks.received:
-            one.verify()
-        consumer = AIOKafkaConsumer(
-            "ringcloud.calls.v1",
-            **client_settings(typed(kafka, tmp_path, "events", sasl_mechanism="PLAIN"), "reader"),
-            group_id="my-program",
-            isolation_level="read_committed",
-            auto_offset_reset="earliest",
-        )
-        async with consumer, asyncio.timeout(30):
-            types = []
-            async for record in consumer:
-                types.append(dict(record.headers)["ce_type"].decode())
-                if types[-1] == "call.ended":
-                    break
-        assert types[0] == "call.started"
-        assert len(await read_all(kafka.bootstrap, "ringcloud.webhook-attempts.v1")) >= len(types)
-        for name in ("poll", "streams"):
-            log = (tmp_path / f"{name}.log").read_text(encoding="utf-8")
-            assert "uthoriz" not in log
-            assert "Traceback" not in log
-
-
-async def _declared_at_run_time(kafka: SecuredKafka, folder: Path, document: dict[str, Any], hooks: Receiver) -> None:
-    """Have the API, as its own user, declare an endpoint that gets all events since yesterday, and look around."""
-    (folder / "token").write_text("a-token-of-the-tests", encoding="utf-8")
-    tokens = [{"name": "tests", "token": f"file:{folder}/token", "scopes": ["read", "write", "replay"]}]
-    (folder / "api.toml").write_bytes(
-        msgspec.toml.encode({**document, "api": {"listen": "127.0.0.1:0", "tokens": tokens}})
-    )
-    endpoint = {
-        "id": "second",
-        "url": hooks.url("/second"),
-        "secrets": [f"file:{folder}/secret"],
-        "start_from": (datetime.now(UTC) - timedelta(days=1)).isoformat(),
-    }
-    headers = {"Authorization": "Bearer a-token-of-the-tests"}
-    async with (
-        serving_api(load(folder / "api.toml")) as (url, _),
-        aiohttp.ClientSession(url, headers=headers) as http,
-    ):
-        async with http.post("/v1/endpoints", json=endpoint) as answer:
-            assert answer.status == 201, await answer.text()
-
-        await eventually(
-            lambda: any(b'"call.ended"' in one.body for one in hooks.at("/second")), 60.0, "the end was replayed"
-        )
-        for path in ("/v1/endpoints/second", "/v1/attempts?endpoint=crm", "/v1/dead-letters"):
-            async with http.get(path) as answer:
-                assert answer.status == 200, await answer.text()
-
-
-def test_the_list_gives_nobody_more_than_the_trip_needs() -> None:
-    rights = {(acl.user, acl.name): set(acl.operations) for acl in listed()}
-    assert all("Create" not in operations for (user, _), operations in rights.items() if user != "topics")
-    assert not [acl for acl in listed() if acl.resource == "cluster"]
-    # Whoever reads events can't write them, and whoever delivers them neither.
-    writers = {
-        acl.user for acl in listed() if "Write" in acl.operations and acl.name in ("ringcloud.calls.v1", "ringcloud.")
-    }
-    assert writers == {"gateway"}
 
 
 async def test_every_way_of_being_known_lets_in(kafka: SecuredKafka, listed_only: None, tmp_path: Path) -> None:

@@ -52,6 +52,44 @@ def test_a_right_configuration_is_right(config: Path) -> None:
     assert result.output == f"{config}: right: 1 accounts, 0 endpoints\n"
 
 
+ALL = (
+    CONFIG
+    + """
+[[endpoints]]
+id = "crm"
+url = "https://crm.example.com"
+secrets = ["env:CRM_TEST_SECRET"]
+[[api.tokens]]
+name = "tests"
+token = "env:API_TEST_TOKEN"
+scopes = ["read"]
+[kafka]
+security_protocol = "SASL_SSL"
+username = "env:KAFKA_TEST_USER"
+password = "env:KAFKA_TEST_PASSWORD"
+"""
+)
+OF_SERVICE = {
+    "poll": SECRETS,
+    "streams": {"CRM_TEST_SECRET": "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"},
+    "api": {"API_TEST_TOKEN": "a-token-of-the-tests"},
+    "topics": {},
+}
+KAFKA = {"KAFKA_TEST_USER": "somebody", "KAFKA_TEST_PASSWORD": "hush"}
+
+
+@pytest.mark.parametrize("service", OF_SERVICE)
+def test_a_service_s_own_secrets_are_checked_and_no_other(config: Path, service: str) -> None:
+    config.write_text(ALL, encoding="utf-8")
+    needed = {**OF_SERVICE[service], **KAFKA}
+    result = CliRunner(env=needed).invoke(main, ["check", "--service", service, str(config)])
+    assert (result.exit_code, result.output) == (0, f"{config}: right: 1 accounts, 1 endpoints\n")
+    for name in needed:
+        lacking = CliRunner(env={**needed, name: None}).invoke(main, ["check", "--service", service, str(config)])
+        assert lacking.exit_code == 1
+        assert f"variable {name} is not set" in lacking.output
+
+
 @pytest.mark.parametrize(
     ("text", "env", "said"),
     [

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import aiohttp
 import pytest
 
-from bench.hooks import DRIPS, HANGS, Hooks, hook_server, host_of
+from bench.hooks import DRIPS, HANGS, POURS, RESETS, Hooks, hook_server, host_of
 from tests.support.waiting import eventually
 
 BODY = b'{"id":"x","data":{"observed_at":"2026-11-24T20:21:11.5Z"}}'
@@ -83,6 +83,28 @@ async def test_one_that_drips_promises_much_and_sends_a_byte_now_and_then(hooks:
     writer.write(request(f"/{DRIPS}/0"))
     assert b"Content-Length: 10000000" in await reader.readuntil(b"\r\n\r\n")
     assert await reader.readexactly(2) == b".."
+    writer.close()
+
+
+async def test_one_that_pours_promises_10_gb_and_stops_when_it_is_left(hooks: Hooks) -> None:
+    reader, writer = await connected(hooks)
+    writer.write(request(f"/{POURS}/0"))
+    assert b"Content-Length: 10000000000" in await reader.readuntil(b"\r\n\r\n")
+    # More than it may have had in its buffers when it was paused for the first time.
+    for _ in range(200):
+        await reader.readexactly(64 * 1024)
+    # Others are answered meanwhile, and afterwards.
+    assert await hooks.count() == 1
+    writer.transport.abort()
+    assert await hooks.count() == 1
+
+
+async def test_one_that_resets_counts_and_breaks_the_connection(hooks: Hooks) -> None:
+    reader, writer = await connected(hooks)
+    writer.write(request(f"/{RESETS}/0"))
+    with pytest.raises(ConnectionResetError):
+        await reader.read()
+    assert await hooks.count() == 1
     writer.close()
 
 
