@@ -1,6 +1,7 @@
 """What holds for every test: in CI nothing may be skipped."""
 
 import os
+import signal
 from collections.abc import Generator
 
 import hypothesis  # noqa: F401 - its plugin would import it at the very end, where a late warning breaks the import
@@ -13,6 +14,9 @@ _skipped = pytest.StashKey[dict[str, str]]()
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_skipped] = {}
+    # A shell that starts something in the background has it ignore Ctrl-C, and so would all that tests interrupt.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -143,9 +143,10 @@ async def tracing(config: TracesConfig, service: str) -> AsyncIterator[Traces]:
         resource=Resource.create({"service.name": service, "service.version": version}),
         shutdown_on_exit=False,
     )
+    exporter = OTLPSpanExporter(endpoint=config.endpoint, timeout=_EXPORT)
     provider.add_span_processor(
         BatchSpanProcessor(
-            OTLPSpanExporter(endpoint=config.endpoint, timeout=_EXPORT),
+            exporter,
             max_queue_size=_MOST_WAITING,
             schedule_delay_millis=_DELAY_MS,
             max_export_batch_size=_BATCH,
@@ -160,6 +161,8 @@ async def tracing(config: TracesConfig, service: str) -> AsyncIterator[Traces]:
         await asyncio.to_thread(closing.join, _LAST)
         if closing.is_alive():
             _log.warning("the collector did not take the last spans in time")
+            # What is left ends at once, instead of being tried again.
+            exporter.shutdown()  # type: ignore[no-untyped-call]
 
 
 class _Kept(Traces):

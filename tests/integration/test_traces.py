@@ -1,10 +1,12 @@
 """One trace of a call's way, from the poll to the webhook: over real brokers, to a real receiver and a collector."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 from aiokafka import AIOKafkaProducer, ConsumerRecord
 from elasticapm.utils.disttracing import TraceParent
 
@@ -17,7 +19,7 @@ from sandbox.settings import SandboxSettings
 from tests.integration.test_fanout import running
 from tests.integration.test_replay import replayed
 from tests.support.admin import admin_config, administered
-from tests.support.collector import Collected, Collector, collector
+from tests.support.collector import Collected, Collector, collector, exporting
 from tests.support.gateway import keys_of, site
 from tests.support.kafka import create_topic, read_all
 from tests.support.waiting import eventually
@@ -39,6 +41,13 @@ SAID = {
         "ringcloud.status",
     },
 }
+
+
+@pytest.fixture(autouse=True)
+async def _nothing_left_sending() -> AsyncIterator[None]:
+    """Leave no thread behind that goes on: it would use the random numbers of tests to come."""
+    yield
+    await eventually(lambda: not exporting(), 60.0)
 
 
 def traceparents(record: ConsumerRecord) -> list[str]:

@@ -1,6 +1,7 @@
 """A collector of traces: an OTLP/HTTP receiver that keeps the spans it gets."""
 
 import gzip
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -45,6 +46,11 @@ class Collector:
         """The span of an id, of which there must be one."""
         (found,) = [one for one in self.spans if one.id == span]
         return found
+
+
+def exporting() -> list[threading.Thread]:
+    """The threads that still have spans to send, though their service may have stopped."""
+    return [one for one in threading.enumerate() if one.name.startswith(("OtelBatch", "traces-closing"))]
 
 
 @asynccontextmanager

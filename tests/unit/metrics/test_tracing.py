@@ -6,7 +6,7 @@ import asyncio
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,11 +17,19 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from gateway.config import ConfigError, TracesConfig, load
 from gateway.runtime.tracing import NO_TRACES, trace_headers, traceparent_of, tracing
-from tests.support.collector import collector
+from tests.support.collector import collector, exporting
+from tests.support.waiting import eventually
 
 UPSTREAM = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 # Longer than what may wait for a collector.
 MANY = 20_000
+
+
+@pytest.fixture(autouse=True)
+async def _nothing_left_sending() -> AsyncIterator[None]:
+    """Leave no thread behind that goes on: it would use the random numbers of tests to come."""
+    yield
+    await eventually(lambda: not exporting(), 60.0)
 
 
 @pytest.fixture
