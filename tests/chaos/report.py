@@ -19,7 +19,7 @@ from tests.chaos.options import Options
 from tests.chaos.plan import SESSION
 
 ROOT = Path(__file__).resolve().parents[2]
-_BROKERLESS = re.compile(r"with 1: Error: KafkaConnectionError: Unable to bootstrap")
+_BROKERLESS = re.compile(r"with 1: Error: KafkaConnectionError: \S+: \[Errno \d+\] Connect")
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
