@@ -1,6 +1,7 @@
 """Servers that benchmarks ask, each in a process of its own on a core of its own."""
 
 import asyncio
+import functools
 import multiprocessing
 import os
 import time
@@ -50,8 +51,12 @@ class Watch:
         return {name: (one.cpu_seconds() - self._used[name]) / took for name, one in self._processes.items()}
 
 
+@functools.cache
 def cores() -> tuple[int, int]:
-    """The core for the server and the one for its client: the same where there is only one."""
+    """The core for the server and the one for its client: the same where there is only one.
+
+    As it was when first asked: a process that moves to one of them afterwards still knows both.
+    """
     usable = sorted(os.sched_getaffinity(0))
     return usable[0], usable[-1]
 
