@@ -24,6 +24,7 @@ from gateway.config import KafkaConfig, load
 from gateway.contract.events import CallData, CallEvent, Evidence, source_of
 from gateway.dev.brokers import ApacheKafka, Child, free_port
 from gateway.runtime import logs
+from gateway.runtime.garbage import spare_the_collector
 from gateway.runtime.metrics import READY
 from streams.delivery.worker import DeliveryWorker
 from streams.metrics import StreamsMetrics
@@ -137,6 +138,7 @@ async def delivery_worker(config: str) -> AsyncIterator[str]:
     """A delivery worker of the configuration at this path, in this process; for `serving`. It has its partitions."""
     loaded = load(Path(config))
     logs.set_up(loaded.log.format, loaded.log.level)
+    spare_the_collector()
     worker = DeliveryWorker(loaded, StreamsMetrics())
     await worker.start()
     running = asyncio.create_task(worker.run())

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from gateway.contract.deliveries import Attempt, Delivery
 from gateway.contract.events import CallEvent
 from streams.call_figures import CallFigures
-from streams.exemplars import exemplar
+from streams.exemplars import Observed, ObservedSeries, Series
 
 # Seconds. Fine where a healthy receiver answers, and up to the longest an attempt may take.
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0)
@@ -45,31 +45,35 @@ class StreamsMetrics:
         """Register with `registry`, by default one of its own (`registry`)."""
         self.registry = registry or CollectorRegistry()
         self._calls = CallFigures(self.registry)
-        self._expansion = Histogram(
+        expansion = Histogram(
             "ringcloud_fanout_seconds",
             "From the answer of RingCloud's that showed what happened to the expansion of its call event",
             buckets=_EXPANSIONS,
             registry=self.registry,
         )
-        self._deliveries = Counter(
+        self._expansion = Observed(expansion, _EXPANSIONS)
+        deliveries = Counter(
             "ringcloud_webhook_deliveries_total",
             "Deliveries made of call events",
             ("endpoint",),
             registry=self.registry,
         )
-        self._attempts = Counter(
+        self._deliveries = Series(deliveries)
+        attempts = Counter(
             "ringcloud_webhook_attempts_total",
             "Attempts at delivering a webhook",
             ("endpoint", "outcome"),
             registry=self.registry,
         )
-        self._seconds = Histogram(
+        self._attempts = Series(attempts)
+        seconds = Histogram(
             "ringcloud_webhook_attempt_seconds",
             "Duration of an attempt, response body included",
             ("outcome",),
             buckets=_BUCKETS,
             registry=self.registry,
         )
+        self._seconds = ObservedSeries(seconds, _BUCKETS)
         self.in_flight = Gauge("ringcloud_webhook_in_flight", "Attempts under way", registry=self.registry)
         self._spilled = Counter(
             "ringcloud_webhook_spilled_total",
@@ -83,13 +87,14 @@ class StreamsMetrics:
             ("endpoint",),
             registry=self.registry,
         )
-        self._delivered = Histogram(
+        delivered = Histogram(
             "ringcloud_webhook_delivered_seconds",
             "From a delivery's making to its receiver's 2xx, by whether that came at the first attempt or a later one",
             ("attempt",),
             buckets=_JOURNEYS,
             registry=self.registry,
         )
+        self._delivered = ObservedSeries(delivered, _JOURNEYS)
         self._lane_waiting = Gauge(
             "ringcloud_webhook_lane_waiting", "Deliveries that wait in a lane", ("endpoint",), registry=self.registry
         )
@@ -117,22 +122,22 @@ class StreamsMetrics:
         """A call event was expanded."""
         self._calls.event(event)
         took = (now - event.data.observed_at).total_seconds()
-        self._expansion.observe(max(took, 0.0), exemplar("call_id", event.data.call_id))
+        self._expansion.observe(max(took, 0.0), "call_id", event.data.call_id)
 
     def delivery(self, endpoint: str) -> None:
         """A delivery was made."""
-        self._deliveries.labels(endpoint).inc()
+        self._deliveries[endpoint,].inc()
 
     def attempt(self, attempt: Attempt) -> None:
         """An attempt ended."""
-        self._attempts.labels(attempt.endpoint, attempt.outcome).inc()
-        self._seconds.labels(attempt.outcome).observe(attempt.duration, exemplar("delivery", attempt.delivery))
+        self._attempts[attempt.endpoint, attempt.outcome].inc()
+        self._seconds[attempt.outcome].observe(attempt.duration, "delivery", attempt.delivery)
 
     def delivered(self, delivery: Delivery, now: datetime) -> None:
         """A delivery's attempt succeeded."""
         took = (now - delivery.created_at).total_seconds()
-        which = self._delivered.labels("later" if delivery.attempts else "first")
-        which.observe(max(took, 0.0), exemplar("call_id", delivery.call_id))
+        which = self._delivered["later" if delivery.attempts else "first"]
+        which.observe(max(took, 0.0), "call_id", delivery.call_id)
 
     def lanes(self, lanes: Mapping[str, Lane]) -> None:
         """Show these endpoints' lanes, and no others."""

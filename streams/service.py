@@ -17,6 +17,7 @@ from gateway.config import Config
 from gateway.contract.deliveries import RETRY_DELAYS
 from gateway.contract.endpoints import Endpoint
 from gateway.contract.topics import Topics
+from gateway.runtime.garbage import spare_the_collector
 from gateway.runtime.health import Brokers, Health
 from gateway.runtime.kafka import client_settings
 from gateway.runtime.metrics import serve_metrics
@@ -33,6 +34,8 @@ from streams.watch import Reader, finding, watch_backlogs
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
+# What is made of the events of one commit is written at once: a request to the brokers costs as much as an expansion.
+_LINGER_MS = 5
 # Seconds that events already taken get to be written at a stop.
 _DRAIN = 3.0
 # Seconds for Faust to commit and leave its group; without brokers it would try for good.
@@ -60,6 +63,7 @@ async def run_streams(
         StreamsError, DeliveryError: One of the halves cannot go on; the other was stopped as well.
         MetricsError: The metrics cannot be served where they should.
     """
+    spare_the_collector()
     metrics = metrics or _own_metrics()
     health = Health("partitions", "kafka")
     brokers = Brokers(client_settings(config.kafka, "health"))
@@ -114,7 +118,10 @@ class FanOutService:
         """Take the configuration; to be made within the running loop."""
         topics = Topics(config.kafka.prefix, delays)
         self._outbox = Outbox(
-            config.kafka.bootstrap, f"{config.kafka.prefix}-fanout", security=security_settings(config.kafka)
+            config.kafka.bootstrap,
+            f"{config.kafka.prefix}-fanout",
+            linger_ms=_LINGER_MS,
+            security=security_settings(config.kafka),
         )
         self._fan_out = FanOut(config.endpoints, topics, self._outbox, metrics, traces=traces)
         self._app: faust.App = create_app(config, topics, self._fan_out, data_dir)

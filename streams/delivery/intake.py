@@ -21,6 +21,9 @@ _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 COMMIT_INTERVAL = 0.25  # seconds; what a crash makes be delivered twice
 _COMMIT_TIMEOUT = 5.0  # seconds; aiokafka would try for as long as the brokers are away
 _POLL_MS = 500  # only how soon a stop is seen: records end the wait
+# Records that are begun in one turn of the event loop, so that no more is under way than the loop keeps up with. A backlog
+# begun at once makes each attempt take as long as all of them: lanes then look too slow, and spill what only waits for us.
+_SLICE = 4
 
 
 class Partition:
@@ -85,6 +88,7 @@ class Intake:
         handler: Handler,
         release: Release,
         changed: Callable[[], None],
+        breathe: Callable[[], Awaitable[None]],
         max_wait_ms: int,
         security: Mapping[str, Any] | None = None,
     ) -> None:
@@ -102,6 +106,7 @@ class Intake:
             release: Ends the work on entries that are no longer ours.
             changed: Called when `owned` has changed. What came may have been another's until now, and nothing is read
                 of it yet; the work on what went is about to be ended.
+            breathe: Awaited between two lots of records that are begun: lets others have their turn.
             max_wait_ms: For how long the broker holds an empty answer back. A partition that is resumed waits for it.
             security: What aiokafka needs besides to be let in.
         """
@@ -115,6 +120,7 @@ class Intake:
         self._handler = handler
         self._release = release
         self._changed = changed
+        self._breathe = breathe
         self.owned: frozenset[TopicPartition] = frozenset()
         self._max_wait_ms = max_wait_ms
         self._partitions: dict[TopicPartition, Partition] = {}
@@ -198,8 +204,9 @@ class Intake:
         partition = entry.partition
         del partition.entries[entry.offset]
         partition.tracker.done(entry.offset)
-        if partition.paused or partition.overflow:
-            self._begin(partition)
+        if partition.paused:
+            self._begin(partition, 1)
+            self._hold(partition)
 
     def begun(self, tp: TopicPartition) -> int:
         """The offset of the last record that was begun of a partition; -1 where none was since it became ours."""
@@ -273,11 +280,14 @@ class Intake:
 
     async def _read(self, consumer: AIOKafkaConsumer) -> None:
         while True:
-            # No await from here to the handlers: a rebalance finds each record either not read or begun.
             for tp, records in (await consumer.getmany(timeout_ms=_POLL_MS)).items():
-                partition = self._partition(tp)
-                partition.overflow.extend(records)
-                self._begin(partition)
+                self._partition(tp).overflow.extend(records)
+            while ready := [one for one in self._partitions.values() if one.overflow and not one.tracker.full]:
+                for partition in ready:
+                    self._begin(partition, max(1, _SLICE // len(ready)))
+                await self._breathe()
+            for partition in self._partitions.values():
+                self._hold(partition)
 
     def _partition(self, tp: TopicPartition) -> Partition:
         found = self._partitions.get(tp)
@@ -285,14 +295,18 @@ class Intake:
             found = self._partitions[tp] = Partition(tp, self._window)
         return found
 
-    def _begin(self, partition: Partition) -> None:
+    def _begin(self, partition: Partition, most: int) -> None:
         tracker, overflow = partition.tracker, partition.overflow
-        while overflow and not tracker.full:
+        while most and overflow and not tracker.full:
+            most -= 1
             record = overflow.popleft()
             tracker.begin(record.offset)
             entry = partition.entries[record.offset] = Entry(self, partition, record)
             self._handler(entry)
-        full = tracker.full or bool(overflow)
+
+    def _hold(self, partition: Partition) -> None:
+        """Read on, or no more, of a partition as there is place for it."""
+        full = partition.tracker.full or bool(partition.overflow)
         if full != partition.paused and self._consumer is not None:
             partition.paused = full
             (self._consumer.pause if full else self._consumer.resume)(partition.tp)

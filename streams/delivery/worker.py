@@ -39,7 +39,7 @@ from streams.metrics import StreamsMetrics
 from streams.outbox import MAX_DELIVERY_BYTES, Outbox
 
 # Attempts' records are written in batches; nothing waits for them but the offset.
-_LINGER_MS = 5
+_LINGER_MS = 20
 
 _decode = msgspec.json.Decoder(Delivery).decode
 
@@ -213,6 +213,7 @@ class DeliveryWorker:
             handler=self._handle,
             release=self._ending.release,
             changed=self._changed,
+            breathe=self._breathe,
             max_wait_ms=max_wait_ms,
             security=self._security,
         )
@@ -379,6 +380,10 @@ class DeliveryWorker:
             self._done(entry)
 
         self._errands.run(write())
+
+    async def _breathe(self) -> None:
+        """Let attempts have their turn before more is taken in."""
+        await asyncio.sleep(0)
 
     def _changed(self) -> None:
         """We own other partitions, and another worker may have sent to their endpoints."""
