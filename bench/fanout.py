@@ -210,7 +210,7 @@ async def _bench(runs: int, seconds: float, *, short: bool) -> None:
 @click.option("--short", is_flag=True, help="Three runs of half a second: shows that it works, proves little.")
 def main(short: bool) -> None:
     """Measure the fan-out, and write bench/results/fanout.json."""
-    uvloop.run(_bench(3 if short else 9, 0.5 if short else 3.0, short=short))
+    uvloop.run(_bench(3 if short else 5, 0.5 if short else 2.0, short=short))
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ _STEADY = 200.0
 _PACKAGES = ("aiohttp", "aiokafka", "faust-streaming", "uvloop", "msgspec")
 _WARM_SECONDS = 4.0
 # Beyond the time that an attempt may take: by then all that a hanging endpoint can hold is held.
-_WARM_BESIDE_BAD = 20.0
+_WARM_BESIDE_BAD = 17.0
 _GOOD = 100
 _BAD_EVERY = 10  # every tenth event is the bad endpoint's
 _DRAIN_SECONDS = 60.0
@@ -180,7 +180,7 @@ async def latencies(
 ) -> None:
     """At so many endpoints: 200 events a second, and half of the rate that is sustained, where it is known."""
     steady = Steady(folder, kafka, hooks)
-    seconds = 5.0 if short else 20.0
+    seconds = 5.0 if short else 15.0
     subjects: list[Subject] = []
 
     def add(count: int, rate: float, what: str, ceiling: str | None, limit: float | None = None) -> None:
@@ -205,7 +205,7 @@ async def latencies(
     add(_GOOD, _STEADY, steadily, None)
     if (sustained := rates.get(_GOOD)) is not None:
         add(_GOOD, sustained / 2, half, None)
-    runs = 1 if short else 5
+    runs = 1 if short else 3
     conclude(
         "webhooks-latency",
         "p99 from handing a call event to the producer to the receipt of its webhook: fan-out and delivery in one process "
@@ -227,7 +227,7 @@ async def latencies(
 async def isolated(folder: Path, kafka: ApacheKafka, hooks: Hooks, *, short: bool) -> None:
     """A hundred well endpoints beside one more, which is well too, or misbehaves in one of the ways there are."""
     steady = Steady(folder, kafka, hooks)
-    seconds = 5.0 if short else 40.0
+    seconds = 5.0 if short else 15.0
 
     def of(n: int) -> int:
         return _GOOD if n % _BAD_EVERY == 0 else n % _GOOD
@@ -244,7 +244,7 @@ async def isolated(folder: Path, kafka: ApacheKafka, hooks: Hooks, *, short: boo
             targets=() if behaviour == WELL else (at_most(1.1, RATIO), at_most(25)),
         )
 
-    runs = 1 if short else 5
+    runs = 1 if short else 3
     conclude(
         "webhooks-isolation",
         f"p99 of webhooks to {_GOOD} well endpoints at {_STEADY:g} events/s, of which one in {_BAD_EVERY} is for one more "

@@ -220,7 +220,7 @@ def _polling_targets(accounts: int) -> list[Target]:
 def main(short: bool, broker: str) -> None:
     """Measure polling, and write polling.json, commits.json and polling-cost.json (`-embedded` with that broker)."""
     counts = (500, 2000) if short else (500, 1000, 2000, 3000, 5000)
-    asyncio.run(_bench(broker, counts, 1 if short else 3, 20.0 if short else 60.0, short=short))
+    asyncio.run(_bench(broker, counts, 1 if short else 3, 20.0 if short else 25.0, short=short))
 
 
 if __name__ == "__main__":

@@ -251,7 +251,7 @@ async def _bench(accounts: int, runs: int, *, short: bool) -> None:
 @click.option("--short", is_flag=True, help="One run with fewer accounts: shows that it works, proves little.")
 def main(short: bool) -> None:
     """Measure restart and rebalance, and write bench/results/recovery.json."""
-    uvloop.run(_bench(500 if short else 5_000, 1 if short else 5, short=short))
+    uvloop.run(_bench(500 if short else 5_000, 1 if short else 3, short=short))
 
 
 if __name__ == "__main__":

@@ -78,7 +78,7 @@ async def _bench(runs: int, seconds: float, *, short: bool) -> None:
 @click.option("--short", is_flag=True, help="One run of 3 s: shows that it works, proves little.")
 def main(short: bool) -> None:
     """Measure what a second worker adds, and write bench/results/scale.json."""
-    uvloop.run(_bench(1 if short else 5, 3.0 if short else 10.0, short=short))
+    uvloop.run(_bench(1 if short else 3, 3.0 if short else 8.0, short=short))
 
 
 if __name__ == "__main__":

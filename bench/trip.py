@@ -126,7 +126,7 @@ async def _bench(runs: int, seconds: float, *, short: bool) -> None:
 @click.option("--short", is_flag=True, help="One run of 15 s: shows that it works, proves little.")
 def main(short: bool) -> None:
     """Measure the whole trip, and write bench/results/trip.json."""
-    uvloop.run(_bench(1 if short else 5, 15.0 if short else 60.0, short=short))
+    uvloop.run(_bench(1 if short else 3, 15.0 if short else 40.0, short=short))
 
 
 if __name__ == "__main__":

@@ -288,10 +288,10 @@ async def _bench(parts: tuple[str, ...], *, short: bool) -> None:
         receiver = stack.enter_context(serving(other, hook_server, _COUNTS[-1] + 1))
         os.sched_setaffinity(0, {core})
         http = await stack.enter_async_context(aiohttp.ClientSession())
-        bench = Bench(folder, kafka, Hooks(receiver.url, http), receiver, 2.0 if short else 8.0)
+        bench = Bench(folder, kafka, Hooks(receiver.url, http), receiver, 2.0 if short else 6.0)
         sustained: dict[int, float] = {}
         if "rates" in parts:
-            sustained = await _rates(bench, counts, 1 if short else 5, short=short)
+            sustained = await _rates(bench, counts, 1 if short else 3, short=short)
         # The load comes from this process, which is not to take the service's time.
         os.sched_setaffinity(0, {other})
         if "latency" in parts:

@@ -28,7 +28,7 @@ _LINGER_ABSENT: Ms = 7 * 24 * HOUR
 
 def active_rows(draft: Draft, rows: ActiveRows, window: Window) -> None:
     seen, rest = _as_before(draft, rows, window)
-    last = draft.state.mark.active
+    last, tolerance = draft.state.mark.active, draft.rules.tolerance
     for numbers, group in rest.items():
         starts = [_start_of(row, window) for row in group]
         calls = sorted(draft.known(numbers), key=_rank)
@@ -55,6 +55,12 @@ def active_rows(draft: Draft, rows: ActiveRows, window: Window) -> None:
                 calls[c] = confused(calls[c], starts[r])
             elif gap(starts[r], calls[c].start) > -ROUNDING:
                 calls[c] = msgspec.structs.replace(calls[c], start=span(calls[c].start, starts[r]))
+        taken = set(call_of)
+        shown = [call.shown for c, call in enumerate(calls) if call.shown is not None and c not in taken]
+        for r, c in enumerate(call_of):
+            # What a list showed of a call that had ended may have been another, which goes on as this one.
+            if c is not None and calls[c].ended is None and any(gap(starts[r], one) <= tolerance for one in shown):
+                calls[c] = _since(confused(calls[c], starts[r]), _seen_at(calls[c], last))
         # What an ended call would take is left over too: a row that is behind is less likely than one that goes on.
         fresh = [c if c is not None and _place(calls[c], window) < _ENDED else None for c in call_of]
         for r, c in mistaken(fresh, len(calls), _listed(draft.rules, group, starts, calls, call_of, last)):
@@ -66,12 +72,14 @@ def active_rows(draft: Draft, rows: ActiveRows, window: Window) -> None:
                 _start(draft, row, starts[r], window, ambiguous=paired.row_ambiguous[r])
             else:
                 seen.add(calls[index].id)
-                _seen(draft, calls[index], row, window, ambiguous=strained[r])
+                _seen(draft, calls[index], row, starts[r], window, ambiguous=strained[r])
     for call in [draft.calls[one] for one in draft.state.calls if one not in seen]:
         # The answer may have been made before a call began that only its channels have shown.
         if call.ended != "complete" and call.gone is None and not (call.unlisted and window.sent < call.start.received):
             gone = Window(min(_seen_at(call, last), window.received), window.received)
             draft.put(msgspec.structs.replace(call, gone=gone, hidden=not rows))
+        elif call.ended == "complete" and call.hidden and call.gone is not None and rows:
+            draft.put(msgspec.structs.replace(call, gone=Window(call.gone.sent, window.received), hidden=False))
     for call in draft.gone() if rows else ():
         if call.hidden and call.gone is not None:
             draft.put(msgspec.structs.replace(call, gone=Window(call.gone.sent, window.received), hidden=False))
@@ -235,14 +243,14 @@ def _start(draft: Draft, row: ActiveRow, start: Window, window: Window, *, ambig
     draft.put(call)
 
 
-def _seen(draft: Draft, call: Call, row: ActiveRow, window: Window, *, ambiguous: bool) -> None:
+def _seen(draft: Draft, call: Call, row: ActiveRow, start: Window, window: Window, *, ambiguous: bool) -> None:
     if call.ended is not None:
         # An ended call is never taken back: the row was made before its end. Unless that was guessed: the list was
         # wrong, and the completed row that corrects it will tell of a later end.
         if call.ended == "absence" and call.gone is not None:
             draft.put(msgspec.structs.replace(call, gone=None, hidden=False))
         elif call.ended == "complete" and not call.haunted:
-            draft.put(msgspec.structs.replace(call, haunted=True))
+            draft.put(msgspec.structs.replace(call, haunted=True, shown=start))
         return
     ringing = row.status in RINGING_STATUSES
     now = msgspec.structs.replace(
@@ -258,12 +266,16 @@ def _seen(draft: Draft, call: Call, row: ActiveRow, window: Window, *, ambiguous
 
 
 def drop_lingering(draft: Draft, window: Window) -> None:
+    read = draft.state.mark.completed
     for call in list(draft.calls.values()):
-        if call.ended is not None and window.received - call.ended_seen > _lingers(call):
+        if call.ended is None:
+            continue
+        unproven = call.ended == "complete" and (call.gone is not None or call.given is not None)
+        # A row is late by the readings of the list that it is missing from: none were made in an outage.
+        now = min(window.received, read.received) if unproven and read is not None else window.received
+        if now - call.ended_seen > (_LINGER_UNPROVEN if unproven else _lingers(call)):
             draft.drop(call)
 
 
 def _lingers(call: Call) -> Ms:
-    if call.ended == "absence":
-        return _LINGER_ABSENT
-    return _LINGER if call.gone is None else _LINGER_UNPROVEN
+    return _LINGER_ABSENT if call.ended == "absence" else _LINGER

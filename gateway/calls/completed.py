@@ -128,7 +128,7 @@ def _changes(done: Done, row: CompletedRow) -> tuple[str, ...]:
 
 
 def _update(draft: Draft, done: Done, row: CompletedRow, mark: Mark, window: Window) -> Done:
-    sequence = done.sequence
+    sequence, ambiguous = done.sequence, done.ambiguous
     if done.call_id:
         call = draft.calls.get(done.call_id) or Call(
             id=done.call_id,
@@ -145,10 +145,10 @@ def _update(draft: Draft, done: Done, row: CompletedRow, mark: Mark, window: Win
         call = draft.emit(
             "call.updated", call, end.bounds, end.guess, Evidence.COMPLETE, **facts, changed=_changes(done, row)
         )
-        sequence = call.sequence
+        sequence, ambiguous = call.sequence, call.ambiguous
         if done.call_id in draft.calls:
             draft.put(call)
-    return Done(done.call_id, sequence, done.ambiguous, says(row), done.answered or row.disposition == ANSWERED)
+    return Done(done.call_id, sequence, ambiguous, says(row), done.answered or row.disposition == ANSWERED)
 
 
 def _complete(draft: Draft, rows: list[CompletedRow], mark: Mark, window: Window) -> None:
@@ -204,10 +204,13 @@ def _end(draft: Draft, call: Call, one: Ending, window: Window) -> None:
         if row.disposition == ANSWERED and not call.answered:
             call = _answer(draft, call, one, window)
         call = draft.emit("call.ended", call, end.bounds, end.guess, Evidence.COMPLETE, **_facts(row, call))
-    gone = None if one.proven else call.gone
-    # If the row is another call's, that one began when the row says.
-    start = call.start if gone is None else span(call.start, one.life.start.bounds)
-    call = msgspec.structs.replace(call, start=start, ended="complete", ended_seen=window.received, gone=gone)
+    gone = None if one.given is None else call.gone
+    # If the row is another call's, one that was never told of, that one began when the row says.
+    own = one.given is None or one.given.listed or gone is None
+    start = call.start if own else span(call.start, one.life.start.bounds)
+    call = msgspec.structs.replace(
+        call, start=start, ended="complete", ended_seen=window.received, gone=gone, given=one.given
+    )
     draft.put(call)
     _remember(draft, row, call)
 

@@ -7,12 +7,13 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
+from gateway.calls.doubt import Doubts, Span
 from gateway.calls.draft import Draft
 from gateway.calls.fit import blurred, confused, cut_off, gap, mistaken, nearby, off, span
 from gateway.calls.instants import Estimate, Life, lives_of, merged
 from gateway.calls.matching import LESS_LIKELY, UNLIKELY, Matching, kinds, match
 from gateway.calls.snapshots import CompletedRow, Window
-from gateway.calls.state import Call, Mark
+from gateway.calls.state import Call, Given, Mark
 from gateway.contract.times import Ms
 
 ANSWERED = "ANSWERED"
@@ -26,7 +27,7 @@ class Ending(msgspec.Struct, frozen=True):
     call: Call | None
     ambiguous: bool
     waits: bool
-    proven: bool  # an active list must have shown the row's call, so it is of one that is known
+    given: Given | None  # what of the row is to be remembered of its call; None where it is surely this one's
 
 
 def endings(draft: Draft, rows: Sequence[CompletedRow], mark: Mark, window: Window) -> tuple[list[Ending], list[Call]]:
@@ -88,13 +89,18 @@ class _Fit:
             _begun(merged(self.lives[r])) if index is None else self._life(r, index) for r, index in enumerate(call_of)
         ]
         lives = self._blurred(lives, paired, waits)
-        confusable = [index is None and not waits[r] and self._confusable(r, lives) for r, index in enumerate(call_of)]
+        doubts = Doubts(self.draft.known((self.rows[0].src, self.rows[0].dst)), self.now.received, self.tolerance)
+        confusable = [
+            index is None and not waits[r] and self._confusable(r, lives, doubts) for r, index in enumerate(call_of)
+        ]
+        doubtful = self._doubtful(call_of, waits, doubts)
         found = []
         for r, row in enumerate(self.rows):
             index = call_of[r]
             call = None if index is None else self.draft.calls[calls[index].id]
             ambiguous = paired.row_ambiguous[r] or strained[r] or confusable[r]
-            found.append(Ending(row, lives[r], call, ambiguous, waits[r], self.listed[r]))
+            given = self._given(r, self.calls[index]) if index is not None and r in doubtful else None
+            found.append(Ending(row, lives[r], call, ambiguous, waits[r], given))
         return found, [call for call, stays in zip(calls, kept, strict=True) if stays]
 
     def _mixed(self, calls: list[Call], flags: list[bool], paired: Matching) -> list[Call]:
@@ -184,24 +190,40 @@ class _Fit:
         self._kinds = row_kinds.of, call_kinds.of
         return match(row_kinds, call_kinds, near, [_rank(self.calls[c]) for c in first_call])
 
-    def _confusable(self, r: int, lives: list[Life]) -> bool:
+    def _confusable(self, r: int, lives: list[Life], doubts: Doubts) -> bool:
         """Whether the row, which no call is left for, may be that of one that another row ended before, or that the lists
         showed before another: either may be the known call, the other was never told of. The known call is marked so
-        too, and the row's may have begun when that one did."""
-        found = False
-        for call in self.draft.known((self.rows[r].src, self.rows[r].dst)):
-            if (
-                (call.ended == "complete" and call.gone is not None and self._meets(r, call, call.gone))
-                or (call.since and self._meets(r, call, Window(call.since, self.now.received)))
-                or (call.haunted and self._meets(r, call, Window(call.start.sent, self.now.received)))
-            ):
-                self.draft.put(msgspec.structs.replace(call, ambiguous=True))
-            else:
-                continue
-            found = True
-            start = lives[r].start
-            lives[r] = Life(Estimate(span(start.bounds, call.start), start.guess), lives[r].end)
+        too, and the row's may have begun when that one did, or when the other row says."""
+        found = doubts.of(self._spans(r))
+        start = lives[r].start
+        for call in found:
+            self.draft.put(msgspec.structs.replace(self.draft.calls[call.id], ambiguous=True))
+            start = Estimate(span(start.bounds, call.start), start.guess)
+            if call.given is not None:
+                start = Estimate(span(start.bounds, call.given.start), start.guess)
+        lives[r] = Life(start, lives[r].end)
+        return bool(found)
+
+    def _spans(self, r: int) -> list[Span]:
+        return [(life.start.bounds, life.end.bounds) for life in self.lives[r]]
+
+    def _doubtful(self, call_of: list[int | None], waits: list[bool], doubts: Doubts) -> set[int]:
+        """The rows that may turn out to be of another call than they are given to: they need not be of a known call, or
+        they may be of a call whose row need not, or is yet to come and may be such a one as the call is young."""
+        before, kind_of = self.draft.state.mark.before, self._kinds[1]
+        given = {r: c for r, c in enumerate(call_of) if c is not None and not waits[r]}
+        rest = set(range(len(self.calls))).difference(given.values())
+        open_ = {kind_of[c] for c in rest if before is None or self.calls[c].start.received > before.sent}
+        found = {r for r in given if not self.listed[r] or doubts.of(self._spans(r))}
+        open_ |= {kind_of[given[r]] for r in found}
+        while more := [r for r in given if r not in found and any(kind_of[c] in open_ for c in self.fitting[r])]:
+            found.update(more)
+            open_ |= {kind_of[given[r]] for r in more}
         return found
+
+    def _given(self, r: int, call: Call) -> Given:
+        life = merged(self.lives[r])
+        return Given(life.start.bounds, life.end.bounds, self._end_of_call(call).sent, self.listed[r])
 
     def _meets(self, r: int, call: Call, end: Window) -> bool:
         return any(

@@ -76,14 +76,21 @@ def blurred(calls: Sequence[Call], ambiguous: Sequence[bool], islands: Sequence[
     and left the list, when any of its island's did."""
     starts: dict[int, Window] = {}
     gone: dict[int, Window] = {}
+    hidden: set[int] = set()
     for call, flag, island in zip(calls, ambiguous, islands, strict=True):
         if flag:
             starts[island] = span(starts.get(island, call.start), call.start)
             if call.gone is not None:
                 gone[island] = span(gone.get(island, call.gone), call.gone)
+                if call.hidden:
+                    hidden.add(island)
     return [
         msgspec.structs.replace(
-            call, ambiguous=True, start=starts[island], gone=None if call.gone is None else gone[island]
+            call,
+            ambiguous=True,
+            start=starts[island],
+            gone=None if call.gone is None else gone[island],
+            hidden=call.gone is not None and island in hidden,
         )
         if flag and call.ended != "complete"
         else call

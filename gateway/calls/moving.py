@@ -6,7 +6,7 @@ import msgspec
 
 from gateway.calls.clocks import Skew
 from gateway.calls.snapshots import Window
-from gateway.calls.state import MARK, AccountState, Call, Mark, Parts, live_part
+from gateway.calls.state import MARK, AccountState, Call, Given, Mark, Parts, live_part
 from gateway.contract.times import Ms
 
 
@@ -61,6 +61,17 @@ def _call(call: Call, low: Ms, high: Ms) -> Call:
         dialled=_later(call.dialled, high),
         since=_later(call.since, low),
         mixed=_later(call.mixed, low),
+        shown=_window(call.shown, low, high),
+        given=None if call.given is None else _given(call.given, low, high),
+    )
+
+
+def _given(one: Given, low: Ms, high: Ms) -> Given:
+    return Given(
+        Window(one.start.sent + low, one.start.received + high),
+        Window(one.end.sent + low, one.end.received + high),
+        one.seen + low,
+        one.listed,
     )
 
 

@@ -23,6 +23,15 @@ REMEMBERED_HOURS = 8 * 24
 Numbers = tuple[str, str]
 
 
+class Given(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The row that a call ended by, which may have been another's: what it said, and when the call was last seen."""
+
+    start: Window
+    end: Window
+    seen: Ms
+    listed: bool  # an active list must have shown the row's call, so it is of one that is known
+
+
 class Call(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A call that is live, or has ended so lately (or so uncertainly) that a row may still speak of it.
 
@@ -53,6 +62,8 @@ class Call(msgspec.Struct, frozen=True, array_like=True, gc=False):
     # Likewise, where one that it can't be told apart from was ended by a row which may be this one's, or a list showed
     # what it was taken for in spite of its start. 0: there is none.
     mixed: Ms = 0
+    shown: Window | None = None  # when what a list showed after its end began, by that list
+    given: Given | None = None  # None: it has not ended by a row, or surely by its own
 
     @property
     def left(self) -> Window | None:

@@ -171,6 +171,10 @@ def test_it_says_so_too_where_the_second_row_is_minutes_late() -> None:
     account.active(617)
     assert account.state.calls != {}
     account.active(1_200)
+    # Its row is no later than the list was read.
+    assert account.state.calls != {}
+    account.completed(1_201, done(9.5, 12, "BUSY"), done(10.5, 13, "BUSY"))
+    account.active(1_205)
     assert account.state.calls == {}
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from gateway.calls.moving import moved, taken_over
 from gateway.calls.snapshots import Window
+from gateway.calls.state import Given
 from gateway.contract.times import Ms
 from tests.unit.calls.watched import GRACE, TRAVEL, Watched, bounds, done, live, ms, types
 
@@ -104,7 +105,14 @@ def test_nothing_that_is_a_time_of_the_gateway_s_stays_behind() -> None:
         mark=msgspec.structs.replace(account.state.mark, doubted=ms(1), emptied=ms(2), before=Window(ms(1), ms(2))),
         calls={
             call.id: msgspec.structs.replace(
-                call, gone=Window(ms(1), ms(2)), ended_seen=ms(1), dialled=ms(1), since=ms(1), mixed=ms(1)
+                call,
+                gone=Window(ms(1), ms(2)),
+                ended_seen=ms(1),
+                dialled=ms(1),
+                since=ms(1),
+                mixed=ms(1),
+                shown=Window(ms(1), ms(2)),
+                given=Given(Window(ms(1), ms(2)), Window(ms(3), ms(4)), seen=ms(1), listed=True),
             )
             for call in account.state.calls.values()
         },

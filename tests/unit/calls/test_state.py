@@ -16,6 +16,7 @@ from gateway.calls.state import (
     REMEMBERED_HOURS,
     AccountState,
     Call,
+    Given,
     Mark,
     encode,
     live_part,
@@ -50,6 +51,8 @@ calls = st.builds(
     gone=st.none() | windows,
     ended=st.sampled_from([None, "complete", "absence"]),
     ended_seen=moments,
+    shown=st.none() | windows,
+    given=st.none() | st.builds(Given, start=windows, end=windows, seen=moments, listed=st.booleans()),
 )
 hours = st.dictionaries(st.integers(1, 8191), st.integers(1, 9).map(lambda many: bytes(45 * many)), max_size=2)
 
@@ -69,6 +72,18 @@ def test_what_was_kept_is_loaded_again(mark: Mark, known: list[Call], done: dict
         assert call.id in state.by_numbers[call.src, call.dst]
         assert (call.id in state.gone) == (call.gone is not None and call.ended is None)
     assert state.live() == sum(call.ended is None for call in known)
+
+
+def test_a_call_that_was_kept_with_fewer_fields_is_loaded_as_it_was() -> None:
+    call = Call("0" * 26, "101", "202", Window(1, 2), 1, 1, mixed=7)
+    fields = msgspec.msgpack.decode(encode(call) or b"")
+    kept = [
+        ("mark", encode(Mark(since=0, skew=Skew(0, 0, 0)))),
+        (live_part(call.id), msgspec.msgpack.encode(fields[:-2])),
+    ]
+    state = load([(name, raw) for name, raw in kept if raw is not None])
+    assert state is not None
+    assert state.calls == {call.id: call}
 
 
 def test_a_removed_part_is_a_tombstone() -> None:
