@@ -114,6 +114,24 @@ async def test_gone_is_a_dead_letter_at_once(embedded_broker: Broker, prefix: st
         assert len(there.received) == 1
 
 
+async def test_a_backlog_is_no_reason_to_put_anything_off(
+    embedded_broker: Broker, prefix: str, tmp_path: Path
+) -> None:
+    names = [f"e{n}" for n in range(10)]
+    async with receiver() as there:
+        config = config_for(embedded_broker.bootstrap, prefix, [endpoint(there, tmp_path, name) for name in names])
+        topics = await create_topics(config)
+        wanted = {wanted for name in names for wanted in await produce(config, topics, "c", 250, to=name)}
+        async with working(config) as metrics:
+            await eventually(lambda: len(there.received) >= len(wanted), timeout=60)
+        assert {one.id for one in there.received} == wanted
+        # Each waits for longer than an endpoint is given to take what is there for it: it is we who are slow.
+        spilled = [
+            metrics.registry.get_sample_value("ringcloud_webhook_spilled_total", {"endpoint": name}) for name in names
+        ]
+        assert not any(spilled)
+
+
 async def test_an_endpoint_that_hangs_stalls_no_other(broker: Broker, prefix: str, tmp_path: Path) -> None:
     async with receiver() as there:
         config = config_for(
