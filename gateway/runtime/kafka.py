@@ -35,6 +35,9 @@ _CREATED_SECONDS = 15.0
 # A broker that has just started may not know a topic yet. A member that leads its group in that moment gives nobody any
 # partition of it, and finds out when it asks again, by default after 5 minutes.
 METADATA_AGE_MS = 10_000
+# A producer leads no group, and looks for leaders as soon as one is not where it was. To keep 64 producers told of 64
+# partitions was a fortieth of what the gateway did, brokers' work apart.
+_PRODUCER_METADATA_AGE_MS = 300_000
 # How long a client that is done with may wait for brokers that don't answer.
 _STOP_SECONDS = 3.0
 
@@ -69,8 +72,9 @@ async def transactional_producer(
 
     Raises KafkaError where it can't start.
     """
+    settings = client_settings(config, name) | {"metadata_max_age_ms": _PRODUCER_METADATA_AGE_MS}
     producer = AIOKafkaProducer(
-        **client_settings(config, name),
+        **settings,
         transactional_id=transactional_id,
         transaction_timeout_ms=_TRANSACTION_TIMEOUT_MS,
         acks="all",

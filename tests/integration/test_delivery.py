@@ -114,12 +114,12 @@ async def test_gone_is_a_dead_letter_at_once(embedded_broker: Broker, prefix: st
         assert len(there.received) == 1
 
 
-async def test_a_backlog_is_no_reason_to_put_anything_off(
-    embedded_broker: Broker, prefix: str, tmp_path: Path
-) -> None:
+async def test_a_backlog_is_no_reason_to_put_anything_off(embedded_broker: Broker, prefix: str, tmp_path: Path) -> None:
     names = [f"e{n}" for n in range(10)]
     async with receiver() as there:
-        config = config_for(embedded_broker.bootstrap, prefix, [endpoint(there, tmp_path, name) for name in names])
+        config = config_for(
+            embedded_broker.bootstrap, prefix, [endpoint(there, tmp_path, name, concurrency=64) for name in names]
+        )
         topics = await create_topics(config)
         wanted = {wanted for name in names for wanted in await produce(config, topics, "c", 250, to=name)}
         async with working(config) as metrics:
@@ -240,7 +240,9 @@ async def test_a_second_worker_takes_its_part_and_nothing_is_lost_or_repeated(
     """Not on the embedded broker: it refuses commits while a group rebalances, and the group never settles again."""
     async with receiver() as there:
         names = [f"e{n}" for n in range(12)]
-        config = config_for(apache_kafka.bootstrap, prefix, [endpoint(there, tmp_path, name) for name in names])
+        config = config_for(
+            apache_kafka.bootstrap, prefix, [endpoint(there, tmp_path, name, concurrency=64) for name in names]
+        )
         topics = await create_topics(config, partitions=4)
         wanted: list[str] = []
         async with working(config) as first:
