@@ -90,6 +90,7 @@ class Intake:
         changed: Callable[[], None],
         breathe: Callable[[], Awaitable[None]],
         max_wait_ms: int,
+        min_bytes: int = 1,
         security: Mapping[str, Any] | None = None,
     ) -> None:
         """Take what to read and who works on it.
@@ -108,6 +109,7 @@ class Intake:
                 of it yet; the work on what went is about to be ended.
             breathe: Awaited between two lots of records that are begun: lets others have their turn.
             max_wait_ms: For how long the broker holds an empty answer back. A partition that is resumed waits for it.
+            min_bytes: What the broker waits for within `max_wait_ms`: with more than one, records come in lots.
             security: What aiokafka needs besides to be let in.
         """
         self._bootstrap = bootstrap
@@ -123,6 +125,7 @@ class Intake:
         self._breathe = breathe
         self.owned: frozenset[TopicPartition] = frozenset()
         self._max_wait_ms = max_wait_ms
+        self._min_bytes = min_bytes
         self._partitions: dict[TopicPartition, Partition] = {}
         self._consumer: AIOKafkaConsumer | None = None
         # Revocation and the timer must not commit across each other.
@@ -149,6 +152,7 @@ class Intake:
             max_poll_records=self._window,
             metadata_max_age_ms=METADATA_AGE_MS,
             fetch_max_wait_ms=self._max_wait_ms,
+            fetch_min_bytes=self._min_bytes,
             session_timeout_ms=int(self._session_timeout * 1000),
             heartbeat_interval_ms=int(self._session_timeout * 1000 / 5),
             partition_assignment_strategy=[RangePartitionAssignor],

@@ -40,6 +40,8 @@ from streams.outbox import MAX_DELIVERY_BYTES, Outbox
 
 # Attempts' records are written in batches; nothing waits for them but the offset.
 _LINGER_MS = 20
+# More than the retry topics are given in half a second, the longest that the broker waits.
+_RETRIES_BYTES = 1 << 20
 
 _decode = msgspec.json.Decoder(Delivery).decode
 
@@ -133,8 +135,14 @@ class DeliveryWorker:
         )
         self._intakes = [
             self._intake("webhook-delivery", member, [self._topics.deliveries.name], max_wait_ms=100),
+            # None is due within seconds. To ask for a hundred partitions as often as one has a record, which a hanging
+            # endpoint makes dozens a second, was felt by all.
             self._intake(
-                "webhook-retries", member, [topic.name for topic in self._topics.retries.values()], max_wait_ms=500
+                "webhook-retries",
+                member,
+                [topic.name for topic in self._topics.retries.values()],
+                max_wait_ms=500,
+                min_bytes=_RETRIES_BYTES,
             ),
         ]
 
@@ -202,7 +210,7 @@ class DeliveryWorker:
             if self._sender is not None:
                 await self._sender.close()
 
-    def _intake(self, name: str, member: str, topics: list[str], max_wait_ms: int) -> Intake:
+    def _intake(self, name: str, member: str, topics: list[str], max_wait_ms: int, min_bytes: int = 1) -> Intake:
         intake = Intake(
             bootstrap=self._config.kafka.bootstrap,
             group=f"{self._config.kafka.prefix}-{name}",
@@ -215,6 +223,7 @@ class DeliveryWorker:
             changed=self._changed,
             breathe=self._breathe,
             max_wait_ms=max_wait_ms,
+            min_bytes=min_bytes,
             security=self._security,
         )
         self._ordering.read_by(intake, topics, new=topics == [self._topics.deliveries.name])
