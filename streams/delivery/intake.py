@@ -88,7 +88,6 @@ class Intake:
         handler: Handler,
         release: Release,
         changed: Callable[[], None],
-        breathe: Callable[[], Awaitable[None]],
         max_wait_ms: int,
         min_bytes: int = 1,
         security: Mapping[str, Any] | None = None,
@@ -107,7 +106,6 @@ class Intake:
             release: Ends the work on entries that are no longer ours.
             changed: Called when `owned` has changed. What came may have been another's until now, and nothing is read
                 of it yet; the work on what went is about to be ended.
-            breathe: Awaited between two lots of records that are begun: lets others have their turn.
             max_wait_ms: For how long the broker holds an empty answer back. A partition that is resumed waits for it.
             min_bytes: What the broker waits for within `max_wait_ms`: with more than one, records come in lots.
             security: What aiokafka needs besides to be let in.
@@ -122,7 +120,6 @@ class Intake:
         self._handler = handler
         self._release = release
         self._changed = changed
-        self._breathe = breathe
         self.owned: frozenset[TopicPartition] = frozenset()
         self._max_wait_ms = max_wait_ms
         self._min_bytes = min_bytes
@@ -289,7 +286,7 @@ class Intake:
             while ready := [one for one in self._partitions.values() if one.overflow and not one.tracker.full]:
                 for partition in ready:
                     self._begin(partition, max(1, _SLICE // len(ready)))
-                await self._breathe()
+                await asyncio.sleep(0)
             for partition in self._partitions.values():
                 self._hold(partition)
 

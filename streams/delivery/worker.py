@@ -221,7 +221,6 @@ class DeliveryWorker:
             handler=self._handle,
             release=self._ending.release,
             changed=self._changed,
-            breathe=self._breathe,
             max_wait_ms=max_wait_ms,
             min_bytes=min_bytes,
             security=self._security,
@@ -389,10 +388,6 @@ class DeliveryWorker:
             self._done(entry)
 
         self._errands.run(write())
-
-    async def _breathe(self) -> None:
-        """Let attempts have their turn before more is taken in."""
-        await asyncio.sleep(0)
 
     def _changed(self) -> None:
         """We own other partitions, and another worker may have sent to their endpoints."""
