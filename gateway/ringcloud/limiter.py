@@ -3,8 +3,10 @@
 The proof. The server sees a request at some unknown moment between our sending it and our having its answer. So a
 request that is sent no earlier than one interval after the answer to the one before it is seen at least one interval
 after that one, whatever the network does to either. Where no answer comes (timeout, broken connection, cancellation)
-the moment of giving up takes the answer's place. The price is one round trip an interval: 0.2 % at 10 ms and 5 s. A
-server that takes seconds to answer costs its rate, and nothing that is provable can be had for less.
+the moment of giving up takes the answer's place, and half a second for what may still be under way: a proof only as
+far as that is enough. The same goes for what another process sent until it lost the key. The price is one round trip an
+interval: 0.2 % at 10 ms and 5 s. A server that takes seconds to answer costs its rate, and nothing that is provable can
+be had for less.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from types import TracebackType
 
 from gateway.ringcloud.clock import Clock, LoopClock
 from gateway.ringcloud.errors import DeadlineExceeded
-from gateway.ringcloud.turns import GUARD, LONG_AGO, Fate, Lane, Observer, Priority, Stats, Turns, Waiter
+from gateway.ringcloud.turns import GUARD, LONG_AGO, UNDERWAY, Fate, Lane, Observer, Priority, Stats, Turns, Waiter
 
 # An idle lane is forgotten this long after it could have been used again: what is left to remember by then is how often
 # in a row it was refused.
@@ -121,7 +123,8 @@ class Limiter:
         return Slot(self, lane, interval, priority, deadline, url or lane.path)
 
     def assume_used(self, key: str) -> None:
-        """Another process may have used any URL of `key` until now: each rests for one interval from now.
+        """Another process may have used any URL of `key` until now: each rests for one interval from now, and half a
+        second for what is under way.
 
         For who takes over an account. Kafka fences what a former owner writes there, not what it sends to RingCloud.
         """
@@ -154,7 +157,7 @@ class Limiter:
 
     def rested(self, key: str, interval: float) -> float:
         """When a lane of `key` is free as far as its use by other processes goes."""
-        return max(self._began, self._taken.get(key, LONG_AGO)) + interval + GUARD
+        return max(self._began, self._taken.get(key, LONG_AGO)) + UNDERWAY + interval + GUARD
 
     def _now(self) -> float:
         now = self.clock.now()

@@ -15,6 +15,9 @@ from gateway.ringcloud.clock import Clock, Timer
 
 # Added to every interval: what a clock read in whole milliseconds can lag, and the drift of two clocks over a minute.
 GUARD = 0.002
+# How long a request that nobody waits for any more may still be under way to the server: written and then given up, it
+# lies in a buffer, or was lost and is sent again. A connection that breaks by itself is not told apart from that.
+UNDERWAY = 0.5
 # A timer may fire this much early (uvloop rounds to whole milliseconds). Smaller than GUARD, so nothing is lost by it.
 _EARLY = 0.0005
 # RingCloud's penalty for a 429 is not documented: back off doubling, up to this.
@@ -173,11 +176,11 @@ class Turns:
         self._free_at = self._house.clock.now() + rest + GUARD
 
     def leave(self, waiter: Waiter) -> None:
-        """`waiter` is done. Where no answer came the server counts as having seen the request just now."""
+        """`waiter` is done. Where no answer came the server counts as seeing the request only a moment later."""
         now = self._house.clock.now()
         if waiter.open:
             waiter.open = False
-            self._free_at = now + waiter.interval + GUARD
+            self._free_at = now + UNDERWAY + waiter.interval + GUARD
         self._holder = None
         self._expire_hopeless(now)
         self._pump()

@@ -13,7 +13,7 @@ import uvloop
 from gateway.ringcloud.clock import LoopClock
 from gateway.ringcloud.errors import DeadlineExceeded
 from gateway.ringcloud.limiter import Limiter
-from gateway.ringcloud.turns import GUARD, MAX_BACKOFF, MAX_RETRY_AFTER, Lane, Priority
+from gateway.ringcloud.turns import GUARD, MAX_BACKOFF, MAX_RETRY_AFTER, UNDERWAY, Lane, Priority
 from tests.unit.ringcloud.virtual_loop import run
 
 LANE = Lane("1000_secret", "GET", "/v1/calls/active")
@@ -79,13 +79,13 @@ async def test_what_is_read_after_the_answers_head_costs_no_time() -> None:
 
 
 @virtual
-async def test_without_an_answer_the_interval_counts_from_giving_up() -> None:
+async def test_without_an_answer_the_interval_counts_from_just_after_giving_up() -> None:
     limiter = Limiter()
     began = now()
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(2), limiter.slot(LANE, 5.0):
             await asyncio.sleep(10)
-    assert await turn(limiter) == pytest.approx(began + 2 + STEP)
+    assert await turn(limiter) == pytest.approx(began + 2 + UNDERWAY + STEP)
 
 
 @virtual
@@ -220,8 +220,8 @@ async def test_who_waits_survives_a_refusal() -> None:
 async def test_a_lane_that_others_may_have_used_rests_first() -> None:
     limiter = Limiter(assume_used=True)
     began = now()
-    assert limiter.estimate(LANE, 5.0) == pytest.approx(began + STEP)
-    assert await turn(limiter) == pytest.approx(began + STEP)
+    assert limiter.estimate(LANE, 5.0) == pytest.approx(began + UNDERWAY + STEP)
+    assert await turn(limiter) == pytest.approx(began + UNDERWAY + STEP)
     await asyncio.sleep(100)
     other = LANE._replace(path="/v1/users")
     assert await turn(limiter, other) == now()
@@ -238,7 +238,7 @@ async def test_taking_over_a_key_rests_all_its_lanes_known_and_unknown() -> None
     fresh = LANE._replace(path="/v1/users")
     foreign = LANE._replace(key="1001_x")
     starts = await asyncio.gather(waiting, turn(limiter, fresh, interval=1.0), turn(limiter, foreign))
-    assert starts == pytest.approx([taken + STEP, taken + 1 + GUARD, taken])
+    assert starts == pytest.approx([taken + UNDERWAY + STEP, taken + UNDERWAY + 1 + GUARD, taken])
 
 
 @virtual

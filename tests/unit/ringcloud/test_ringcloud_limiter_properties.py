@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from gateway.ringcloud.errors import DeadlineExceeded
 from gateway.ringcloud.limiter import Limiter
-from gateway.ringcloud.turns import GUARD, Lane, Priority
+from gateway.ringcloud.turns import GUARD, UNDERWAY, Lane, Priority
 from tests.unit.ringcloud.virtual_loop import run
 
 LANE = Lane("1000_key", "GET", "/v1/calls/active")
@@ -26,7 +26,8 @@ def now() -> float:
 
 @dataclass
 class Server:
-    """Sees requests after a delay of the network, answers after another; refuses what comes too early."""
+    """Sees requests after a delay of the network, those that were given up too; answers after another; refuses what
+    comes too early."""
 
     chance: random.Random
     delay: float
@@ -34,13 +35,24 @@ class Server:
     refused: int = 0
 
     async def ask(self) -> int:
-        await asyncio.sleep(self.chance.uniform(0, self.delay))
-        early = bool(self.seen) and now() - self.seen[-1] < INTERVAL
-        self.seen.append(now())
-        self.refused += early
+        arrives = now() + self.chance.uniform(0, self.delay)
+        try:
+            await asyncio.sleep(arrives - now())
+        except asyncio.CancelledError:
+            # Nobody waits for it any more, and it is on its way all the same.
+            asyncio.get_running_loop().call_later(min(arrives - now(), UNDERWAY), self.see)
+            raise
+        early = self.see()
         # Answers seldom take long, and then very long.
         await asyncio.sleep(self.chance.uniform(0, self.delay) * self.chance.choice([0.1, 1, 1, 1, 20]))
         return 429 if early else 200
+
+    def see(self) -> bool:
+        """A request is here; whether it is too early."""
+        early = bool(self.seen) and now() - self.seen[-1] < INTERVAL
+        self.seen.append(now())
+        self.refused += early
+        return early
 
     def closest(self) -> float:
         return min((b - a for a, b in pairwise(self.seen)), default=INTERVAL)
@@ -155,7 +167,7 @@ class Lived:
         try:
             async with self.limiter.slot(LANE, INTERVAL, priority=caller.priority, deadline=deadline) as slot:
                 self.begin(number, deadline)
-                rest = INTERVAL
+                rest = INTERVAL + UNDERWAY
                 try:
                     await asyncio.sleep(caller.holds)
                     self.refusals = self.refusals + 1 if caller.refused else 0
