@@ -35,7 +35,7 @@ from streams.watch import Reader, finding, watch_backlogs
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 # What is made of the events of one commit is written at once: a request to the brokers costs as much as an expansion.
-_LINGER_MS = 5
+_LINGER_MS = 2
 # Seconds that events already taken get to be written at a stop.
 _DRAIN = 3.0
 # Seconds for Faust to commit and leave its group; without brokers it would try for good.

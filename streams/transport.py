@@ -10,6 +10,8 @@ from typing import Any
 import faust
 from faust.transport.drivers import aiokafka as driver
 
+from streams.oneloop import HOOKS, InLoop
+
 READ_COMMITTED = "read_committed"
 # What the protocol and aiokafka's fetcher call it.
 _READ_COMMITTED_CODE = 1
@@ -19,7 +21,7 @@ class TransportError(Exception):
     """Faust or aiokafka changed inside, or the transport came too late: committed reading cannot be assured."""
 
 
-class _CommittedThread(driver.AIOKafkaConsumerThread):
+class _CommittedThread(InLoop, driver.AIOKafkaConsumerThread):
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
         _require(hasattr(consumer, "_isolation_level"), "aiokafka's consumer has no _isolation_level")
@@ -39,7 +41,7 @@ class _CommittedConsumer(driver.Consumer):
         _require(isinstance(self._thread, _CommittedThread), "Faust's consumer did not take the thread given to it")
 
     def _new_consumer_thread(self) -> _CommittedThread:
-        return _CommittedThread(self, loop=self.loop, beacon=self.beacon)
+        return _CommittedThread(self, loop=self.loop, thread_loop=self.loop, beacon=self.beacon)
 
 
 class CommittedTransport(driver.Transport):
@@ -71,6 +73,7 @@ def use_committed_transport(app: faust.App) -> None:
         (driver.Consumer, "_new_consumer_thread"),
         (driver.Transport, "create_consumer"),
         (faust.App, "_new_transport"),
+        *HOOKS,
     ):
         _require(hasattr(owner, hook), f"Faust has no {owner.__name__}.{hook} any more")
     _require(getattr(app, "_consumer", None) is None, "the app has made its consumer already")

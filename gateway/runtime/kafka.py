@@ -19,6 +19,7 @@ from gateway.runtime.connections import mend_connections
 from gateway.runtime.fetching import mend_fetching
 from gateway.runtime.refusals import mend_refusals
 from gateway.runtime.security import security_settings
+from gateway.runtime.wire import mend_wire
 
 _log = structlog.get_logger(__name__)
 
@@ -26,6 +27,7 @@ _log = structlog.get_logger(__name__)
 mend_connections()
 mend_fetching()
 mend_refusals()
+mend_wire()
 
 # What a topic's settings are compared on: the rest may be tuned by whoever runs the brokers.
 _CHECKED = ("cleanup.policy", "retention.ms")
