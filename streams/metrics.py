@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from gateway.contract.deliveries import Attempt, Delivery
 from gateway.contract.events import CallEvent
@@ -33,6 +35,26 @@ class Lane(Protocol):
     @property
     def running(self) -> int:
         """Attempts under way."""
+
+
+class _Lanes(Collector):
+    """Looks at the lanes when it is asked for them: to keep them shown would take longer the more endpoints there are."""
+
+    given: Callable[[], Iterable[tuple[str, Lane]]] = staticmethod(tuple)
+
+    def collect(self) -> Iterator[Metric]:
+        """How full each endpoint's lane is by now."""
+        waiting = GaugeMetricFamily(
+            "ringcloud_webhook_lane_waiting", "Deliveries that wait in a lane", labels=["endpoint"]
+        )
+        running = GaugeMetricFamily(
+            "ringcloud_webhook_lane_running", "Attempts under way in a lane", labels=["endpoint"]
+        )
+        for endpoint, lane in self.given():
+            waiting.add_metric([endpoint], lane.waiting)
+            running.add_metric([endpoint], lane.running)
+        yield waiting
+        yield running
 
 
 class StreamsMetrics:
@@ -95,13 +117,8 @@ class StreamsMetrics:
             registry=self.registry,
         )
         self._delivered = ObservedSeries(delivered, _JOURNEYS)
-        self._lane_waiting = Gauge(
-            "ringcloud_webhook_lane_waiting", "Deliveries that wait in a lane", ("endpoint",), registry=self.registry
-        )
-        self._lane_running = Gauge(
-            "ringcloud_webhook_lane_running", "Attempts under way in a lane", ("endpoint",), registry=self.registry
-        )
-        self._shown: frozenset[str] = frozenset()
+        self._lanes = _Lanes()
+        self.registry.register(self._lanes)
         self._backlog = Gauge(
             "ringcloud_backlog_records",
             "Records of a topic that are not dealt with, in the partitions that this process owns",
@@ -139,15 +156,9 @@ class StreamsMetrics:
         which = self._delivered["later" if delivery.attempts else "first"]
         which.observe(max(took, 0.0), "call_id", delivery.call_id)
 
-    def lanes(self, lanes: Mapping[str, Lane]) -> None:
-        """Show these endpoints' lanes, and no others."""
-        for endpoint in self._shown.difference(lanes):
-            self._lane_waiting.remove(endpoint)
-            self._lane_running.remove(endpoint)
-        self._shown = frozenset(lanes)
-        for endpoint, lane in lanes.items():
-            self._lane_waiting.labels(endpoint).set(lane.waiting)
-            self._lane_running.labels(endpoint).set(lane.running)
+    def show(self, lanes: Callable[[], Iterable[tuple[str, Lane]]]) -> None:
+        """Show the endpoints' lanes that `lanes` gives whenever it is asked, and no others."""
+        self._lanes.given = lanes
 
     def backlog(self, topic: str, records: int) -> None:
         """So many records of a topic are not dealt with."""

@@ -94,6 +94,7 @@ class DeliveryWorker:
         allow_http = config.delivery.allow_http
         for target in targets_of(config.endpoints, clock, allow_http=allow_http, read=self._read).values():
             self._routes.put(target)
+        metrics.show(lambda: [(route.target.endpoint.id, route.lane) for route in self._routes])
         self._waiting: Waiting[Entry] = Waiting(clock, self._due)
         self._errands = Errands(self._fail)
         self._failure: asyncio.Future[None] | None = None
@@ -322,7 +323,6 @@ class DeliveryWorker:
                     if entry.live:
                         self._put_off(entry, route.spill_wait())
             self._ordering.sweep()
-            self._metrics.lanes({route.target.endpoint.id: route.lane for route in self._routes})
 
     async def _attempt(self, route: Route, entry: Entry) -> None:
         """Make an attempt and write what came of it; the entry is done when that is written."""
