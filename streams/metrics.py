@@ -43,7 +43,7 @@ class _Lanes(Collector):
     given: Callable[[], Iterable[tuple[str, Lane]]] = staticmethod(tuple)
 
     def collect(self) -> Iterator[Metric]:
-        """How full each endpoint's lane is by now."""
+        """How full each endpoint's lane is by now; asked in the thread that serves metrics."""
         waiting = GaugeMetricFamily(
             "ringcloud_webhook_lane_waiting", "Deliveries that wait in a lane", labels=["endpoint"]
         )

@@ -167,6 +167,8 @@ async def test_of_an_endpoint_that_is_removed_all_that_waits_is_given_up(
                 await eventually(lambda: there.arrived == 2)
                 await declare_endpoint(config, "e", None)
                 late = await produce(config, topics, "d", 3)
+                # Until the worker knows, what waits in the lane goes on as soon as there is room.
+                await eventually(lambda: letters(config, topics), what="the worker knows that the endpoint is gone")
                 others = await produce(config, topics, "o", 5, to="f")
                 await eventually(lambda: sorted(there.accepted("/f")) == sorted(others))
             await eventually(lambda: len(there.accepted("/e")) == 2)
