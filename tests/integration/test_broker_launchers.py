@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import socket
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -148,6 +149,13 @@ def test_a_free_port_is_not_one_that_is_taken() -> None:
         port = free_port()
         taken.bind(("127.0.0.1", port))
         assert port not in {free_port() for _ in range(500)}
+
+
+def test_a_free_port_is_given_to_one_process_only() -> None:
+    port = free_port()
+    code = "from gateway.dev.brokers import process; process._PORTS = [int(input())]; process.free_port()"
+    other = subprocess.run([sys.executable, "-c", code], input=str(port), text=True, capture_output=True)
+    assert "no free TCP port was found" in other.stderr
 
 
 def program(path: Path, script: str) -> None:

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import deque
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -20,6 +21,10 @@ _TAIL_LINES = 20
 # Below what Linux hands out to outgoing connections (32768 up): a client that keeps dialling a broker that is down
 # can otherwise be given that very port and connect to itself.
 _PORTS = range(15000, 32000)
+# How many of the last ports stay claimed: whoever was given an earlier one listens by now.
+_CLAIMED = 64
+_claims: deque[socket.socket] = deque()
+_RANDOM = random.SystemRandom()
 
 
 class BrokerError(Exception):
@@ -29,17 +34,27 @@ class BrokerError(Exception):
 def free_port() -> int:
     """A TCP port of 127.0.0.1 that nobody listens on now, outside the range of outgoing connections.
 
+    No other process that asks so is given it meanwhile: the UDP port of the same number, which nobody here uses, is
+    held until this process ends or has asked for 64 others.
+
     Raises:
         BrokerError: None was found in many tries.
     """
     for _ in range(200):
-        port = random.choice(_PORTS)  # noqa: S311 - no secret
-        with socket.socket() as probe:
-            try:
+        # Not the module's own generator: whoever seeds that would be given the same ports as another that seeded it.
+        port = _RANDOM.choice(_PORTS)
+        claim = socket.socket(type=socket.SOCK_DGRAM)
+        try:
+            claim.bind(("127.0.0.1", port))
+            with socket.socket() as probe:
                 probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
+        except OSError:
+            claim.close()
+            continue
+        _claims.append(claim)
+        if len(_claims) > _CLAIMED:
+            _claims.popleft().close()
+        return port
     raise BrokerError("no free TCP port was found on 127.0.0.1")
 
 
