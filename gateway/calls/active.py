@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 
 import msgspec
@@ -12,7 +13,7 @@ from gateway.calls.fit import blurred, confused, cut_off, distance, gap, mistake
 from gateway.calls.matching import UNLIKELY, Matching, kinds, match
 from gateway.calls.memory import HOUR
 from gateway.calls.snapshots import RINGING_STATUSES, ActiveRow, ActiveRows, Rules, Window
-from gateway.calls.state import Call, Numbers
+from gateway.calls.state import ANSWERED, RINGS, SILENT, Call, Numbers
 from gateway.contract.events import Evidence
 from gateway.contract.times import Ms
 
@@ -88,40 +89,59 @@ def active_rows(draft: Draft, rows: ActiveRows, window: Window) -> None:
 def _as_before(draft: Draft, rows: ActiveRows, window: Window) -> tuple[set[str], dict[Numbers, list[ActiveRow]]]:
     """The ids of the calls that go on as they were, and the rows of all other numbers.
 
-    Nearly all rows are the only ones of their numbers, of the only call of these: this is the differ's busiest loop.
+    Nearly all rows are the only ones of their numbers, of the only call of these: this is the differ's busiest loop. It
+    looks at each row once, and at nothing of the call but what `alone` has ready.
     """
     rest: dict[Numbers, list[ActiveRow]] = {}
-    seen: dict[str, ActiveRow] = {}
-    ids, calls, answers = draft.state.by_numbers, draft.state.calls, draft.rules.answered_statuses
+    alone, said = draft.state.alone, _Said(draft.rules)
     sent, received = window.sent - ROUNDING, window.received
     last = draft.state.mark.active
     # A row that counts so many ms is of a call that had begun when it was last seen.
     old = 0 if last is None else received + ROUNDING - last.sent
+    ids: list[str] = []
     for row in rows:
-        known = ids.get((row.src, row.dst))
-        if known is not None and len(known) == 1 and known[0] not in seen:
-            call = calls[known[0]]
-            start, begun = call.start, row.seconds * 1_000
-            ringing = row.status in RINGING_STATUSES
+        numbers = row.src, row.dst
+        only = alone.get(numbers)
+        if only is not None:
+            call, latest, earliest, anew, statuses = only
+            begun = row.seconds * 1_000
             # As `_paired` would have it: bounds that meet by more than a doubt, and a status that says nothing new.
             if (
-                sent - begun <= start.received - ROUNDING
-                and start.sent <= received - begun
-                and (call.since or begun >= old)
-                and call.gone is None
-                and call.ended is None
-                and not call.unlisted
-                and (not ringing if call.answered else ringing == call.ringing and row.status not in answers)
+                sent - begun <= latest
+                and earliest <= received - begun
+                and (begun >= old or anew)
+                and said[row.status] & statuses
             ):
-                seen[known[0]] = row
+                ids.append(call)
                 continue
-        rest.setdefault((row.src, row.dst), []).append(row)
-    for numbers, group in rest.items():
-        known = ids.get(numbers)
-        other = seen.pop(known[0], None) if known is not None and len(known) == 1 else None
-        if other is not None:
-            group.insert(0, other)
-    return set(seen), rest
+        rest.setdefault(numbers, []).append(row)
+    seen = set(ids)
+    # No call is alone any more that several rows fit, or whose numbers have a row that does not fit it.
+    crowded = {numbers for numbers in rest if numbers in alone and alone[numbers].id in seen}
+    if len(seen) < len(ids):
+        often = {call for call, times in Counter(ids).items() if times > 1}
+        crowded |= {numbers for numbers, only in alone.items() if only.id in often}
+    if crowded:
+        for numbers in crowded:
+            seen.discard(alone[numbers].id)
+            rest.pop(numbers, None)
+        for row in rows:
+            if (row.src, row.dst) in crowded:
+                rest.setdefault((row.src, row.dst), []).append(row)
+    return seen, rest
+
+
+class _Said(dict[str, int]):
+    """What each status says; found once for all the rows that have it."""
+
+    def __init__(self, rules: Rules) -> None:
+        self._rules = rules
+
+    def __missing__(self, status: str) -> int:
+        rings, answered = status in RINGING_STATUSES, status in self._rules.answered_statuses
+        # One that says both says something new of any call but an answered one, and of that too, as it rings.
+        said = self[status] = 0 if rings and answered else RINGS if rings else ANSWERED if answered else SILENT
+        return said
 
 
 def _paired(rows: list[ActiveRow], starts: list[Window], calls: list[Call], rules: Rules, window: Window) -> Matching:
@@ -267,9 +287,7 @@ def _seen(draft: Draft, call: Call, row: ActiveRow, start: Window, window: Windo
 
 def drop_lingering(draft: Draft, window: Window) -> None:
     read = draft.state.mark.completed
-    for call in list(draft.calls.values()):
-        if call.ended is None:
-            continue
+    for call in [call for call in draft.calls.values() if call.ended is not None]:
         unproven = call.ended == "complete" and (call.gone is not None or call.given is not None)
         # A row is late by the readings of the list that it is missing from: none were made in an outage.
         now = min(window.received, read.received) if unproven and read is not None else window.received

@@ -14,10 +14,12 @@ from gateway.calls.snapshots import Rules, Window
 from gateway.calls.state import (
     MARK,
     AccountState,
+    Alone,
     Call,
     Mark,
     Numbers,
     Parts,
+    alone,
     done_part,
     live_part,
 )
@@ -50,6 +52,7 @@ class Draft:
         self.parts: Parts = {}
         self.calls: dict[str, Call] = state.calls  # type: ignore[assignment] # copied before the first change
         self._by_numbers: dict[Numbers, tuple[str, ...]] = state.by_numbers  # type: ignore[assignment] # likewise
+        self._alone: dict[Numbers, Alone] = state.alone  # type: ignore[assignment] # likewise
         self._done: dict[int, Slices] | None = None
         self._fresh_hours: dict[int, dict[int, bytes]] = {}
         self._gone = set(state.gone)
@@ -69,6 +72,7 @@ class Draft:
             self._by_numbers[call.numbers] = (*self._by_numbers.get(call.numbers, ()), call.id)
         self.calls[call.id] = call
         self.parts[live_part(call.id)] = call
+        self._note_alone(call.numbers)
         if call.gone is not None and call.ended is None:
             self._gone.add(call.id)
         else:
@@ -90,6 +94,7 @@ class Draft:
         else:
             del self._by_numbers[call.numbers]
         self.parts[live_part(call.id)] = None
+        self._note_alone(call.numbers)
 
     def known(self, numbers: Numbers) -> list[Call]:
         """The calls that are remembered over these numbers, in the order in which they were first seen."""
@@ -195,6 +200,7 @@ class Draft:
             calls=self.calls,
             done=self.state.done if self._done is None else self._done,
             by_numbers=self._by_numbers,
+            alone=self._alone,
             gone=frozenset(self._gone),
             listed=self.listed,
         )
@@ -204,3 +210,12 @@ class Draft:
         if self.calls is self.state.calls:
             self.calls = dict(self.calls)
             self._by_numbers = dict(self._by_numbers)
+            self._alone = dict(self._alone)
+
+    def _note_alone(self, numbers: Numbers) -> None:
+        ids = self._by_numbers.get(numbers, ())
+        one = alone(self.calls[ids[0]]) if len(ids) == 1 else None
+        if one is None:
+            self._alone.pop(numbers, None)
+        else:
+            self._alone[numbers] = one

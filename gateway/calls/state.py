@@ -7,11 +7,11 @@ Parts of an account: `mark` (watermarks), `live/<call id>` (a call that is live 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
-from gateway.calls.clocks import Skew
+from gateway.calls.clocks import ROUNDING, Skew
 from gateway.calls.memory import HOUR as HOUR
 from gateway.calls.memory import Slices, checked
 from gateway.calls.snapshots import Window
@@ -93,17 +93,41 @@ class Mark(msgspec.Struct, frozen=True, array_like=True):
     emptied: Ms = 0  # since when the completed list is empty; 0: it is not
 
 
+# What a row's status says, a bit each, so that several can be asked for at once.
+RINGS, ANSWERED, SILENT = 1, 2, 4
+
+
+class Alone(NamedTuple):
+    """What a row must show to be that of the only call of its numbers and to say nothing new of it."""
+
+    id: str
+    latest: Ms  # what the row says of the call's start must allow for that it began before this moment
+    earliest: Ms  # and after this one
+    anew: bool  # it may have begun since the call was last seen, as that is in doubt already
+    statuses: int  # RINGS, ANSWERED, SILENT
+
+
+def alone(call: Call) -> Alone | None:
+    """How the only call of its numbers goes on as it was; None where any row would say something new of it."""
+    if call.gone is not None or call.ended is not None or call.unlisted:
+        return None
+    statuses = ANSWERED | SILENT if call.answered else RINGS if call.ringing else SILENT
+    return Alone(call.id, call.start.received - ROUNDING, call.start.sent, call.since > 0, statuses)
+
+
 class AccountState(msgspec.Struct, frozen=True):
     """All that is remembered of an account. Its mappings are never changed in place.
 
-    `by_numbers` is derived from `calls`, `gone` too: the ids of live calls that left the active list. `listed` is not kept:
-    the hashes of the rows of the last list of completed calls, but for those that wait.
+    `by_numbers` is derived from `calls`, and so are `alone` (what is asked of every row of every list) and `gone`: the ids
+    of live calls that left the active list. `listed` is not kept: the hashes of the rows of the last list of completed
+    calls, but for those that wait.
     """
 
     mark: Mark
     calls: Mapping[str, Call] = {}
     done: Mapping[int, Slices] = {}
     by_numbers: Mapping[Numbers, tuple[str, ...]] = {}
+    alone: Mapping[Numbers, Alone] = {}
     gone: frozenset[str] = frozenset()
     listed: Sequence[int] = ()
 
@@ -161,6 +185,11 @@ def load(parts: Iterable[tuple[str, bytes]]) -> AccountState | None:
         calls={call.id: call for call in calls},
         done=done,
         by_numbers={numbers: tuple(ids) for numbers, ids in by_numbers.items()},
+        alone={
+            call.numbers: one
+            for call in calls
+            if len(by_numbers[call.numbers]) == 1 and (one := alone(call)) is not None
+        },
         gone=frozenset(call.id for call in calls if call.gone is not None and call.ended is None),
     )
 

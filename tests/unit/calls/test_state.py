@@ -182,6 +182,7 @@ def test_the_state_before_a_diff_is_left_as_it_was() -> None:
         dict(before.calls),
         dict(before.done),
         dict(before.by_numbers),
+        dict(before.alone),
         before.gone,
         list(before.listed),
     )

@@ -93,6 +93,10 @@ class Watched:
                 self.kept.pop(name, None)
             else:
                 self.kept[name] = raw
+        fresh = load(self.kept.items())
+        if fresh is not None:
+            assert fresh.alone == self.state.alone, "what is derived from the calls is as if it were derived anew"
+            assert fresh.gone == self.state.gone
         self.events += diff.events
         return diff.events
 
