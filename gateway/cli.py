@@ -21,6 +21,7 @@ from gateway.cli_accounts import account_commands
 from gateway.cli_commands import command_commands
 from gateway.cli_endpoints import endpoints
 from gateway.cli_listen import listen
+from gateway.cli_numbers import Number
 from gateway.cli_replays import deliveries, dlq, replay
 from gateway.config import Config, ConfigError
 from gateway.runtime import logs
@@ -46,8 +47,8 @@ for group in (endpoints, deliveries, dlq, replay):
 
 
 @main.command()
-@click.option("--duration", type=click.FloatRange(min=10), help="Seconds of calls; without it, until Ctrl-C.")
-@click.option("--calls-per-minute", type=click.FloatRange(min=0, max=6000), default=60, show_default=True)
+@click.option("--duration", type=Number(min=10), help="Seconds of calls; without it, until Ctrl-C.")
+@click.option("--calls-per-minute", type=Number(min=0, max=6000), default=60, show_default=True)
 @click.option("--accounts", type=click.IntRange(1, 200), default=3, show_default=True)
 @click.option("--seed", type=int, default=1, show_default=True, help="The same seed places the same calls.")
 @click.option(

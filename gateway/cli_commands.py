@@ -15,6 +15,7 @@ import msgspec
 from aiokafka.errors import KafkaError
 
 from gateway.cli_accounts import CONFIG_OPTION
+from gateway.cli_numbers import Number
 from gateway.config import Config
 from gateway.contract.faults import fault
 
@@ -133,13 +134,9 @@ def _sending(command: Callable[..., None]) -> Callable[..., None]:
         CONFIG_OPTION,
         click.option("--account", type=int, required=True),
         click.option("--id", "command_id", help="The same id is executed once; a new one by default."),
-        click.option(
-            "--expires-in", type=click.FloatRange(0, 86_400), help="Seconds after which it is not executed any more."
-        ),
+        click.option("--expires-in", type=Number(0, 86_400), help="Seconds after which it is not executed any more."),
         click.option("--reply-to", help="A topic of `commands.reply_topics` that gets the results as well."),
-        click.option(
-            "--timeout", type=click.FloatRange(min=1), default=120, show_default=True, help="Seconds to follow it."
-        ),
+        click.option("--timeout", type=Number(min=1), default=120, show_default=True, help="Seconds to follow it."),
     )
     for option in reversed(options):
         gathered = option(gathered)

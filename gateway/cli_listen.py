@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
+from gateway.cli_numbers import Number
 from gateway.config import ConfigError, secret
 from gateway.contract.secrets import SecretRef
 
@@ -30,11 +31,9 @@ if TYPE_CHECKING:
     help="Verify with it: whsec_…, whpk_… or whsk_…. May be given several times, as while one is rotated.",
 )
 @click.option("--forward", metavar="URL", help="POST what is taken to it, unchanged, and answer what it answers.")
-@click.option(
-    "--fail-rate", type=click.FloatRange(0, 1), help="The share that fails, evenly spread. 0, or 1 with --status."
-)
+@click.option("--fail-rate", type=Number(0, 1), help="The share that fails, evenly spread. 0, or 1 with --status.")
 @click.option("--status", type=click.IntRange(200, 599), help="What is answered to those that fail.  [default: 503]")
-@click.option("--delay", type=click.FloatRange(0, 3600), default=0.0, help="Seconds before each answer.")
+@click.option("--delay", type=Number(0, 3600), default=0.0, help="Seconds before each answer.")
 @click.option("--json", "as_json", is_flag=True, help="A line of JSON for each webhook, with the whole event.")
 def listen(
     port: int,

@@ -9,11 +9,12 @@ import click
 import msgspec
 
 from gateway.cli_api import Api, Json, asking, columns, segment, show
+from gateway.cli_numbers import Number
 
 _LOOK = 0.3  # seconds between looks at a replay
 _LIMIT = click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True)
 _SINCE = click.option("--since", metavar="TIME", help="Nothing before it (RFC 3339, as 2026-11-25T10:00:00Z).")
-_RATE = click.option("--rate", type=click.FloatRange(0.1, 10_000), default=50, show_default=True, help="A second.")
+_RATE = click.option("--rate", type=Number(0.1, 10_000), default=50, show_default=True, help="A second.")
 _OUTCOMES = ["delivered", "refused", "failed", "timeout", "unreachable", "blocked"]
 
 

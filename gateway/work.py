@@ -169,13 +169,17 @@ def opener(config: Config) -> Opener:
 def credentials(account: AccountConfig, field: str) -> list[tuple[str, str]]:
     """The keys and passwords of an account. `field` is what stands before the names of its fields in an error.
 
-    Raises ConfigError for one that can't be read, and for a key of another account.
+    Raises ConfigError for one that can't be read, and for a key of another account or one that is there already: each is
+    thought to have its own share of what RingCloud allows.
     """
-    found = []
+    found: list[tuple[str, str]] = []
     for n, key in enumerate(account.keys):
         name = f"{field}keys[{n}]"
         value = secret(key.key, f"{name}.key")
         if account_of(value) != account.id:
             raise ConfigError(key.key, f"{name}.key", f"is not a key of account {account.id}")
+        for earlier, (other, _) in enumerate(found):
+            if other == value:
+                raise ConfigError(key.key, f"{name}.key", f"is the same key as that of keys[{earlier}]")
         found.append((value, secret(key.password, f"{name}.password")))
     return found

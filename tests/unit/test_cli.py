@@ -18,6 +18,8 @@ CONFIG = """
 id = 1000
 keys = [{ key = "env:RINGCLOUD_TEST_KEY", password = "env:RINGCLOUD_TEST_PASSWORD" }]
 """
+KEY = CONFIG[CONFIG.index("{") : CONFIG.index("}") + 1]
+TWICE = CONFIG.replace(KEY, f"{KEY}, {KEY}")
 SECRETS = {"RINGCLOUD_TEST_KEY": "1000_body", "RINGCLOUD_TEST_PASSWORD": "hush"}
 
 
@@ -98,6 +100,7 @@ def test_a_service_s_own_secrets_are_checked_and_no_other(config: Path, service:
         (CONFIG, {"RINGCLOUD_TEST_KEY": None}, "accounts[0].keys[0].key: variable RINGCLOUD_TEST_KEY is not set"),
         (CONFIG, {"RINGCLOUD_TEST_KEY": "1001_body"}, "accounts[0].keys[0].key: is not a key of account 1000"),
         (CONFIG, {"RINGCLOUD_TEST_PASSWORD": ""}, "accounts[0].keys[0].password: is empty"),
+        (TWICE, {}, "accounts[0].keys[1].key: is the same key as that of keys[0]"),
         ("[kafka", {}, "not TOML"),
     ],
 )
@@ -111,6 +114,18 @@ def test_a_wrong_configuration_exits_1_and_names_the_field(
     assert said in result.output
     assert "body" not in result.output
     assert "hush" not in result.output
+
+
+@pytest.mark.parametrize("number", ["nan", "inf", "-inf"])
+@pytest.mark.parametrize(
+    "words",
+    [["dev", "--duration"], ["commands", "originate", "--expires-in"], ["listen", "--fail-rate"]],
+    ids=lambda words: words[-1],
+)
+def test_a_number_is_a_finite_one(words: list[str], number: str) -> None:
+    result = CliRunner().invoke(main, [*words, number])
+    assert result.exit_code == 2
+    assert f"Invalid value for '{words[-1]}'" in result.output
 
 
 @pytest.mark.parametrize("command", ["check", "poll", "streams"])
