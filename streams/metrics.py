@@ -96,7 +96,7 @@ class StreamsMetrics:
             registry=self.registry,
         )
         self._seconds = ObservedSeries(seconds, _BUCKETS)
-        self.in_flight = Gauge("ringcloud_webhook_in_flight", "Attempts under way", registry=self.registry)
+        self._in_flight = Gauge("ringcloud_webhook_in_flight", "Attempts under way", registry=self.registry)
         self._spilled = Counter(
             "ringcloud_webhook_spilled_total",
             "Deliveries put off, unattempted: lane full, rate reached, circuit open, or an earlier event of the call not done",
@@ -156,9 +156,10 @@ class StreamsMetrics:
         which = self._delivered["later" if delivery.attempts else "first"]
         which.observe(max(took, 0.0), "call_id", delivery.call_id)
 
-    def show(self, lanes: Callable[[], Iterable[tuple[str, Lane]]]) -> None:
-        """Show the endpoints' lanes that `lanes` gives whenever it is asked, and no others."""
+    def show(self, lanes: Callable[[], Iterable[tuple[str, Lane]]], in_flight: Callable[[], int]) -> None:
+        """Show the endpoints' lanes that `lanes` gives, and how many attempts are under way, whenever that is asked for."""
         self._lanes.given = lanes
+        self._in_flight.set_function(in_flight)
 
     def backlog(self, topic: str, records: int) -> None:
         """So many records of a topic are not dealt with."""

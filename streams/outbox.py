@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, KafkaTimeoutError
+from aiokafka.partitioner import DefaultPartitioner, murmur2
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -16,6 +18,22 @@ _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 # delivery stays well below: on its way through the retry topics it grows by the fields that count its attempts.
 MAX_RECORD_BYTES = 1024 * 1024
 MAX_DELIVERY_BYTES = 900 * 1024
+
+
+_default = DefaultPartitioner()
+
+
+@functools.lru_cache(maxsize=4096)
+def _hash(key: bytes) -> int:
+    return int(murmur2(key) & 0x7FFFFFFF)
+
+
+def partition_of(key: bytes | None, partitions: Sequence[int], available: Sequence[int]) -> int:
+    """The partition that Kafka's default partitioner gives a key: its hash is made of the key's bytes one by one, in
+    Python, and the same keys come again and again."""
+    if key is None:
+        return int(_default(key, partitions, available))
+    return partitions[_hash(key) % len(partitions)]
 
 
 class Outbox:
@@ -54,6 +72,7 @@ class Outbox:
             linger_ms=self._linger_ms,
             max_batch_size=128 * 1024,
             max_request_size=MAX_RECORD_BYTES,
+            partitioner=partition_of,
         )
         try:
             await self._producer.start()

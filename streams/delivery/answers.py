@@ -82,6 +82,8 @@ def kept_headers(headers: Mapping[str, str], redact: Redactor) -> dict[str, str]
 
 def kept_body(body: bytes, redact: Redactor) -> str:
     """The first KiB of an answer's body; of `body` no more than `BODY_SEEN` bytes count."""
+    if not body:
+        return ""
     text = redact(body[:BODY_SEEN].decode(errors="replace"))
     if len(body) > BODY_SEEN:
         # The end may be a part of a secret; where much was struck out, it is within what is kept.

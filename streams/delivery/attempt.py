@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib.metadata
 import socket
 import ssl
@@ -21,7 +20,9 @@ from gateway.contract.deliveries import Attempt, Delivery, Outcome
 from gateway.runtime.tracing import HEADER, NO_TRACES, Traces
 from streams.delivery.addresses import UNUSUAL, AddressPolicy, CheckedResolver, CheckedSockets, any_socket, blocked_by
 from streams.delivery.answers import BODY_SEEN, kept_body, kept_headers
-from streams.delivery.phases import Stopwatch, TimedConnector, TimedRequest, running
+from streams.delivery.limits import Limits
+from streams.delivery.phases import Stopwatch, TimedConnector, running
+from streams.delivery.posting import Body, Request
 from streams.delivery.proxying import Passage
 from streams.delivery.retries import retry_after
 from streams.delivery.targets import Target
@@ -77,20 +78,20 @@ class Sender:
         """
         self._clock = clock
         self._traces = traces
+        self._limits = Limits()
         self._passage = None if proxy is None else Passage(proxy, policy, resolver)
         checked = CheckedResolver(policy, resolver) if self._passage is None else None
         sockets = CheckedSockets(policy) if self._passage is None else any_socket
         self._session = aiohttp.ClientSession(
             # Lanes bound the connections to each endpoint, so the pool need not.
             connector=TimedConnector(sockets, limit=0, resolver=checked),
-            request_class=TimedRequest,
+            request_class=Request,
             # The attempt has one time limit as a whole.
             timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None),
             cookie_jar=aiohttp.DummyCookieJar(),
             # Nothing that an answer holds is unpacked: a few KiB can stand for gigabytes.
             auto_decompress=False,
             trust_env=False,
-            skip_auto_headers=("Accept", "Accept-Encoding"),
             headers={
                 "content-type": CONTENT_TYPE,
                 "user-agent": f"ringcloud-gateway/{importlib.metadata.version('ringcloud-gateway')}",
@@ -126,7 +127,7 @@ class Sender:
         running.set(watch)
         outcome: Outcome
         try:
-            async with asyncio.timeout(target.endpoint.timeout):
+            with self._limits.within(target.endpoint.timeout):
                 await self._post(target, delivery, traceparent, int(at.timestamp()), answer, watch)
             outcome, error = _judge(answer.status)
         except TimeoutError:
@@ -166,8 +167,8 @@ class Sender:
         answer: _Answer,
         watch: Stopwatch,
     ) -> None:
-        body = bytes(delivery.event)
-        headers = {**target.headers, **target.signer.headers(delivery.id, timestamp, body)}
+        body = Body(bytes(delivery.event))
+        headers = {**target.headers, **target.signer.headers(delivery.id, timestamp, body.value)}
         if traceparent is not None:
             headers[HEADER] = traceparent
         url, way = target.url, _DIRECT

@@ -21,6 +21,8 @@ _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 COMMIT_INTERVAL = 0.25  # seconds; what a crash makes be delivered twice
 _COMMIT_TIMEOUT = 5.0  # seconds; aiokafka would try for as long as the brokers are away
 _POLL_MS = 500  # only how soon a stop is seen: records end the wait
+# How soon it is seen that there is place again in a partition that was left aside: a window lasts longer.
+_HELD_MS = 10
 # Records that are begun in one turn of the event loop, so that no more is under way than the loop keeps up with. A backlog
 # begun at once makes each attempt take as long as all of them: lanes then look too slow, and spill what only waits for us.
 _SLICE = 4
@@ -35,7 +37,7 @@ class Partition:
         self.overflow: deque[Any] = deque()
         self.entries: dict[int, Entry] = {}
         self.committed: int | None = None
-        self.paused = False
+        self.held = False
         self.revoked = False
 
 
@@ -73,7 +75,8 @@ class Intake:
     """A consumer that finishes records in any order, within a window for each partition.
 
     Offsets are committed four times a second, and when partitions are taken away or the intake stops. Only a partition whose
-    whole window is unfinished is paused.
+    whole window is unfinished is left aside: what was fetched of it waits in the consumer. It is not paused, for aiokafka
+    throws away what it has of a partition that is, and asks for it again only once the answer for all others is there.
     """
 
     def __init__(
@@ -106,7 +109,7 @@ class Intake:
             release: Ends the work on entries that are no longer ours.
             changed: Called when `owned` has changed. What came may have been another's until now, and nothing is read
                 of it yet; the work on what went is about to be ended.
-            max_wait_ms: For how long the broker holds an empty answer back. A partition that is resumed waits for it.
+            max_wait_ms: For how long the broker holds an empty answer back.
             min_bytes: What the broker waits for within `max_wait_ms`: with more than one, records come in lots.
             security: What aiokafka needs besides to be let in.
         """
@@ -205,7 +208,7 @@ class Intake:
         partition = entry.partition
         del partition.entries[entry.offset]
         partition.tracker.done(entry.offset)
-        if partition.paused:
+        if partition.held:
             self._begin(partition, 1)
             self._hold(partition)
 
@@ -281,14 +284,25 @@ class Intake:
 
     async def _read(self, consumer: AIOKafkaConsumer) -> None:
         while True:
-            for tp, records in (await consumer.getmany(timeout_ms=_POLL_MS)).items():
+            for tp, records in (await self._more(consumer)).items():
                 self._partition(tp).overflow.extend(records)
             while ready := [one for one in self._partitions.values() if one.overflow and not one.tracker.full]:
                 for partition in ready:
-                    self._begin(partition, max(1, _SLICE // len(ready)))
+                    self._begin(partition, 1 if partition.tracker.half_full else max(1, _SLICE // len(ready)))
                 await asyncio.sleep(0)
             for partition in self._partitions.values():
                 self._hold(partition)
+
+    async def _more(self, consumer: AIOKafkaConsumer) -> Mapping[TopicPartition, Sequence[ConsumerRecord]]:
+        held = {one.tp for one in self._partitions.values() if one.held}
+        if not held:
+            found: Mapping[TopicPartition, Sequence[ConsumerRecord]] = await consumer.getmany(timeout_ms=_POLL_MS)
+        elif others := self.owned - held:
+            found = await consumer.getmany(*others, timeout_ms=_HELD_MS)
+        else:
+            found = {}
+            await asyncio.sleep(_HELD_MS / 1000)
+        return found
 
     def _partition(self, tp: TopicPartition) -> Partition:
         found = self._partitions.get(tp)
@@ -306,11 +320,8 @@ class Intake:
             self._handler(entry)
 
     def _hold(self, partition: Partition) -> None:
-        """Read on, or no more, of a partition as there is place for it."""
-        full = partition.tracker.full or bool(partition.overflow)
-        if full != partition.paused and self._consumer is not None:
-            partition.paused = full
-            (self._consumer.pause if full else self._consumer.resume)(partition.tp)
+        """Leave a partition aside while it has no place for more; what is done there begins the next."""
+        partition.held = partition.tracker.full or bool(partition.overflow)
 
     async def _commit_regularly(self) -> None:
         while True:

@@ -36,6 +36,11 @@ class OffsetTracker:
         return len(self._unfinished) >= self._window or len(self._begun) >= self._span
 
     @property
+    def half_full(self) -> bool:
+        """Whether half of the records that may be unfinished are."""
+        return 2 * len(self._unfinished) >= self._window
+
+    @property
     def last(self) -> int:
         """The offset of the record that was begun last; -1 before the first."""
         return self._last

@@ -8,7 +8,6 @@ from contextvars import ContextVar
 from typing import Any, Literal
 
 import aiohttp
-from aiohttp.abc import AbstractStreamWriter
 from aiohttp.client_reqrep import ClientRequest
 from aiohttp.connector import Connection
 from aiohttp.tracing import Trace
@@ -111,14 +110,3 @@ class TimedConnector(aiohttp.TCPConnector):
         connection = await super().connect(req, traces, timeout)
         watch.connected()
         return connection
-
-
-class TimedRequest(ClientRequest):
-    """Tells the running stopwatch when it was sent."""
-
-    async def write_bytes(
-        self, writer: AbstractStreamWriter, conn: Connection, content_length: int | None = None
-    ) -> None:
-        """See `ClientRequest.write_bytes`."""
-        await super().write_bytes(writer, conn, content_length)
-        running.get().sent()

@@ -94,7 +94,10 @@ class DeliveryWorker:
         allow_http = config.delivery.allow_http
         for target in targets_of(config.endpoints, clock, allow_http=allow_http, read=self._read).values():
             self._routes.put(target)
-        metrics.show(lambda: [(route.target.endpoint.id, route.lane) for route in self._routes])
+        self._under_way = 0
+        metrics.show(
+            lambda: [(route.target.endpoint.id, route.lane) for route in self._routes], lambda: self._under_way
+        )
         self._waiting: Waiting[Entry] = Waiting(clock, self._due)
         self._errands = Errands(self._fail)
         self._failure: asyncio.Future[None] | None = None
@@ -135,7 +138,7 @@ class DeliveryWorker:
             clock=clock,
         )
         self._intakes = [
-            self._intake("webhook-delivery", member, [self._topics.deliveries.name], max_wait_ms=100),
+            self._intake("webhook-delivery", member, [self._topics.deliveries.name], max_wait_ms=30),
             # None is due within seconds. To ask for a hundred partitions as often as one has a record, which a hanging
             # endpoint makes dozens a second, was felt by all.
             self._intake(
@@ -339,10 +342,11 @@ class DeliveryWorker:
             self._put_off(entry, circuit.wait())
             return
         result: Result | None = None
+        self._under_way += 1
         try:
-            with self._metrics.in_flight.track_inprogress():
-                result = await self._sender.send(route.target, entry.data, entry.traceparent)
+            result = await self._sender.send(route.target, entry.data, entry.traceparent)
         finally:
+            self._under_way -= 1
             if result is None:
                 circuit.abandoned(leave)
         self._metrics.attempt(result.attempt)

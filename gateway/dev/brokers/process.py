@@ -1,6 +1,7 @@
 """A child process with a log: started apart from the terminal, bounded when stopped, gone when its parent is."""
 
 import asyncio
+import atexit
 import contextlib
 import os
 import random
@@ -25,6 +26,12 @@ _PORTS = range(15000, 32000)
 _CLAIMED = 64
 _claims: deque[socket.socket] = deque()
 _RANDOM = random.SystemRandom()
+
+
+@atexit.register
+def _give_back() -> None:
+    for claim in _claims:
+        claim.close()
 
 
 class BrokerError(Exception):

@@ -131,7 +131,7 @@ def _deliver(metrics: StreamsMetrics, endpoint: str) -> None:
     metrics.delivery(endpoint)
     metrics.spilled(endpoint)
     metrics.circuit(endpoint, is_open=True)
-    metrics.show(lambda: [(one, _Lane()) for one in ENDPOINTS])
+    metrics.show(lambda: [(one, _Lane()) for one in ENDPOINTS], lambda: 1)
     for outcome in ("delivered", "refused", "timeout", "unreachable", "blocked", "failed"):
         attempt = Attempt(
             delivery="x" * 200, endpoint=endpoint, number=1, at=datetime.now(UTC), duration=0.1, outcome=outcome
