@@ -64,7 +64,7 @@ SIZE = 1024
 PACKAGES = ("aiohttp", "aiokafka", "faust-streaming", "uvloop", "msgspec")
 _COUNTS = (1, 100, 1000)
 # More than is delivered in a second, so that there is always more to deliver.
-_MOST = 9_000
+_MOST = 20_000
 _WARM_SECONDS = 1.5
 # Until a second worker has its partitions, the first goes on alone.
 _START_UP_SECONDS = 3.0
