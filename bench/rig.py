@@ -168,15 +168,15 @@ async def ends(kafka: KafkaConfig, topics: Sequence[str]) -> int:
         return sum((await consumer.end_offsets(tps)).values())
 
 
-async def left(kafka: KafkaConfig, group: str, topic: str) -> int:
-    """How many records of a topic, as wide as `partitions` says, a group has not committed."""
+async def left(kafka: KafkaConfig, group: str, topic: str) -> list[int]:
+    """How many records of each partition of a topic, as wide as `partitions` says, a group has not committed."""
     async with AIOKafkaConsumer(
         bootstrap_servers=kafka.bootstrap, group_id=group, enable_auto_commit=False
     ) as consumer:
         tps = [TopicPartition(topic, number) for number in range(kafka.partitions)]
         consumer.assign(tps)
         last = await consumer.end_offsets(tps)
-        return sum([last[tp] - (await consumer.committed(tp) or 0) for tp in tps])
+        return [last[tp] - (await consumer.committed(tp) or 0) for tp in tps]
 
 
 def call_event(number: int, account: int, size: int) -> CallEvent:
