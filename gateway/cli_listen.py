@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import os
 import signal
 import sys
@@ -56,10 +55,6 @@ def listen(
 
     if forward is not None and not forward.startswith(("http://", "https://")):
         raise click.BadParameter("must be an http:// or https:// URL", param_hint="--forward")
-    for name, number in (("--fail-rate", fail_rate), ("--delay", delay)):
-        # A range lets it pass: it is neither less nor more than anything.
-        if number is not None and math.isnan(number):
-            raise click.BadParameter("is not a number", param_hint=name)
     secrets = [_secret(reference) for reference in references]
     if fail_rate is None:
         fail_rate = 0.0 if status is None else 1.0

@@ -371,8 +371,8 @@ async def test_a_port_that_is_taken_is_told(secret: list[str]) -> None:
         (["--fail-rate", "1.1"], "--fail-rate"),
         (["--status", "100"], "--status"),
         (["--delay", "-1"], "--delay"),
-        (["--delay", "nan"], "--delay: is not a number"),
-        (["--fail-rate", "nan"], "--fail-rate: is not a number"),
+        (["--delay", "nan"], "'--delay': 'nan' is not a finite number"),
+        (["--fail-rate", "nan"], "'--fail-rate': 'nan' is not a finite number"),
     ],
 )
 def test_what_is_wrong_is_named_and_no_secret_shown(words: list[str], said: str) -> None:
