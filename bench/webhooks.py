@@ -17,7 +17,7 @@ import itertools
 import os
 import tempfile
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -92,6 +92,13 @@ class Case:
     def topics(self) -> Topics:
         """Its topics."""
         return Topics(self.config.kafka.prefix)
+
+    def endpoints_of(self) -> dict[int, list[int]]:
+        """The endpoints whose deliveries each partition has."""
+        found: dict[int, list[int]] = defaultdict(list)
+        for n in range(self.count):
+            found[partition_of(_key(n), range(self.config.kafka.partitions), [])].append(n)
+        return found
 
 
 class Bench:
@@ -172,11 +179,11 @@ class Bench:
         return Sample(sample.value, {**sample.seen, "µs of sender": cost})
 
     async def fill(self, case: Case) -> None:
-        """See to it that there is more on the topic than can be delivered."""
+        """See to it that there is more on the topic than can be delivered, and in each of its partitions as much."""
         wanted = int(_MOST * (self.seconds + _WARM_SECONDS + _START_UP_SECONDS))
-        missing = wanted - await self._left(case)
-        if missing > 0:
-            await write(self.kafka.bootstrap, _delivery_records(case, missing))
+        there = await self._left(case)
+        missing = {partition: wanted // len(there) - count for partition, count in there.items()}
+        await write(self.kafka.bootstrap, _delivery_records(case, missing))
 
     async def watched(self, case: Case, workers: Mapping[str, Server]) -> Sample:
         """Deliveries a second of these workers, which have begun.
@@ -197,17 +204,17 @@ class Bench:
         await asyncio.sleep(self.seconds)
         after, took = await self.hooks.count(), time.perf_counter() - began
         used = watch.read()
-        if await self._left(case) < _MOST:
+        there = await self._left(case)
+        if len(there) * min(there.values()) < _MOST:
             raise RigError(f"{case.name}: nearly all was delivered before the time was over")
         put_off = await ends(case.config.kafka, retries) - spilled
         return self._sample(after - before, took, used, list(workers), **{"put off": put_off / max(1, after - first)})
 
-    async def _left(self, case: Case) -> int:
-        """How many records there are for all endpoints alike: by the partition that has the fewest for each of its."""
+    async def _left(self, case: Case) -> dict[int, int]:
+        """How many records there are in each partition that endpoints have."""
         kafka = case.config.kafka
-        of = Counter(partition_of(_key(f"e{n}"), range(kafka.partitions), []) for n in range(case.count))
         there = await left(kafka, f"{kafka.prefix}-webhook-delivery", case.topics.deliveries.name)
-        return min(there[partition] * case.count // endpoints for partition, endpoints in of.items())
+        return {partition: there[partition] for partition in case.endpoints_of()}
 
     def _processes(self, workers: Mapping[str, Server]) -> dict[str, Server]:
         return {**workers, "receiver": self.receiver, "broker": Server("", self.kafka.pid or 0)}
@@ -219,27 +226,34 @@ class Bench:
         return Sample(done / took, {**cores_used, "µs of sender": 1e6 * of_workers / max(1, done), **more})
 
 
-def _key(endpoint: str) -> bytes:
-    return endpoint.encode()
+def _key(endpoint: int) -> bytes:
+    return f"e{endpoint}".encode()
 
 
-def _delivery_records(case: Case, count: int) -> Iterator[Record]:
-    """Deliveries, in turn to each endpoint. Their bodies are a hundred, made before: the making is not measured."""
-    topic = case.topics.deliveries.name
+def _delivery_records(case: Case, missing: Mapping[int, int]) -> Iterator[Record]:
+    """Deliveries, so many for each partition, in turn for these and for each one's endpoints.
+
+    Their bodies are a hundred, made before: the making is not measured.
+    """
+    topic, endpoints = case.topics.deliveries.name, case.endpoints_of()
     bodies = [msgspec.Raw(_encode(call_event(n, account_of(n), SIZE))) for n in range(100)]
-    for n in itertools.islice(case.numbers, count):
-        endpoint = f"e{n % case.count}"
+    turns = ((turn, partition) for turn in range(max(missing.values())) for partition in missing)
+    for turn, partition in turns:
+        if turn >= missing[partition]:
+            continue
+        number = endpoints[partition][turn % len(endpoints[partition])]
+        n, endpoint = next(case.numbers), f"e{number}"
         call = f"01M87KG21TW90VCS{n:010}"
         delivery = Delivery(
             id=delivery_id(f"{call}-3", endpoint),
             endpoint=endpoint,
             event_type="call.ended",
-            account=account_of(n % case.count),
+            account=account_of(number),
             call_id=call,
             event=bodies[n % 100],
             created_at=datetime.now(UTC),
         )
-        yield topic, _key(endpoint), _encode(delivery), []
+        yield topic, _key(number), _encode(delivery), []
 
 
 def _event_records(case: Case, count: int) -> Iterator[Record]:
