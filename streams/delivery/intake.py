@@ -23,6 +23,7 @@ _COMMIT_TIMEOUT = 5.0  # seconds; aiokafka would try for as long as the brokers 
 _POLL_MS = 500  # only how soon a stop is seen: records end the wait
 # How soon it is seen that there is place again in a partition that was left aside: a window lasts longer.
 _HELD_MS = 10
+_NONE = TopicPartition("", 0)  # asked for, it brings nothing; to ask for no partition is to ask for all
 # Records that are begun in one turn of the event loop, so that no more is under way than the loop keeps up with. A backlog
 # begun at once makes each attempt take as long as all of them: lanes then look too slow, and spill what only waits for us.
 _SLICE = 4
@@ -297,11 +298,9 @@ class Intake:
         held = {one.tp for one in self._partitions.values() if one.held}
         if not held:
             found: Mapping[TopicPartition, Sequence[ConsumerRecord]] = await consumer.getmany(timeout_ms=_POLL_MS)
-        elif others := self.owned - held:
-            found = await consumer.getmany(*others, timeout_ms=_HELD_MS)
         else:
-            found = {}
-            await asyncio.sleep(_HELD_MS / 1000)
+            # Also where all are held: who does not ask for five minutes is taken out of the group.
+            found = await consumer.getmany(*(self.owned - held or {_NONE}), timeout_ms=_HELD_MS)
         return found
 
     def _partition(self, tp: TopicPartition) -> Partition:
