@@ -295,12 +295,11 @@ class Intake:
                 self._hold(partition)
 
     async def _more(self, consumer: AIOKafkaConsumer) -> Mapping[TopicPartition, Sequence[ConsumerRecord]]:
+        """What there is next of all partitions but those that are held."""
         held = {one.tp for one in self._partitions.values() if one.held}
-        if not held:
-            found: Mapping[TopicPartition, Sequence[ConsumerRecord]] = await consumer.getmany(timeout_ms=_POLL_MS)
-        else:
-            # Also where all are held: who does not ask for five minutes is taken out of the group.
-            found = await consumer.getmany(*(self.owned - held or {_NONE}), timeout_ms=_HELD_MS)
+        # Also where all are held: who does not ask for five minutes is taken out of the group.
+        asked, wait = (self.owned - held or {_NONE}, _HELD_MS) if held else ((), _POLL_MS)
+        found: Mapping[TopicPartition, Sequence[ConsumerRecord]] = await consumer.getmany(*asked, timeout_ms=wait)
         return found
 
     def _partition(self, tp: TopicPartition) -> Partition:

@@ -16,12 +16,12 @@ from streams.delivery.phases import running
 class Body(BytesPayload):
     """A request's body. aiohttp would make a map of headers for each, to hold a content type that is given anyway."""
 
-    _NO_HEADERS: Final = CIMultiDict({"content-type": "application/octet-stream"})
+    _SHARED: Final = CIMultiDict({"content-type": "application/octet-stream"})
 
     def __init__(self, value: bytes) -> None:
         self.value = self._value = value
         self._size = len(value)
-        self._headers = self._NO_HEADERS
+        self._headers = self._SHARED
         self._encoding = self._filename = None
 
 
