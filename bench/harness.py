@@ -1,6 +1,6 @@
 """What every benchmark shares: repeated runs, medians and their ratio to a ceiling, a table, and a result as JSON.
 
-A target is set for the median of the values, for its ratio to the ceiling, or for something seen beside it, and from
+A target is set for the value of all runs, for its ratio to the ceiling, or for something seen beside it, and from
 below or from above.
 """
 
@@ -27,10 +27,14 @@ _CORES = len(os.sched_getaffinity(0))
 
 
 class Sample(msgspec.Struct, frozen=True):
-    """The outcome of one run: the value, and what was seen beside it (its name and the figure)."""
+    """The outcome of one run: the value, and what was seen beside it (its name and the figure).
+
+    `parts` are what the value is made of, where all runs' are to be taken together.
+    """
 
     value: float
     seen: dict[str, float] = {}
+    parts: Sequence[float] = ()
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -54,22 +58,27 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 class Subject(msgspec.Struct, frozen=True, kw_only=True):
-    """Something to measure. `ceiling` names the subject of the same measurement that it is held against."""
+    """Something to measure. `ceiling` names the subject of the same measurement that it is held against.
+
+    With `of_all` its figure is what that makes of all runs' parts, in place of the median of the runs' values: a quantile
+    of all says more than the median of quantiles, of which each is made of a few.
+    """
 
     name: str
     run: Callable[[], Awaitable[Sample]]
     ceiling: str | None = None
     targets: Sequence[Target] = ()
+    of_all: Callable[[Sequence[float]], float] | None = None
 
 
 class Figure(msgspec.Struct, frozen=True, kw_only=True):
-    """What came out for one subject: every run's value, their median, and the median's ratio to its ceiling's.
+    """What came out for one subject: its value (`Subject.of_all`), every run's, and the value's ratio to its ceiling's.
 
-    `seen` are the medians of what was seen beside the values, and `verdicts` are on those medians.
+    `seen` are the medians of what was seen beside the values, and `verdicts` are on the value and on those.
     """
 
     name: str
-    median: float
+    value: float
     values: list[float]
     ceiling: str | None
     ratio: float | None
@@ -107,8 +116,8 @@ async def measure(subjects: Sequence[Subject], runs: int) -> list[Figure]:
     for _ in range(runs):
         for subject in subjects:
             samples[subject.name].append(await subject.run())
-    medians = {name: statistics.median(sample.value for sample in taken) for name, taken in samples.items()}
-    return [_figure(subject, samples[subject.name], medians) for subject in subjects]
+    values = {subject.name: _value(subject, samples[subject.name]) for subject in subjects}
+    return [_figure(subject, samples[subject.name], values) for subject in subjects]
 
 
 def at_least(limit: float, of: str = "") -> Target:
@@ -165,18 +174,24 @@ def machine() -> Machine:
     )
 
 
-def _figure(subject: Subject, samples: Sequence[Sample], medians: Mapping[str, float]) -> Figure:
-    median = medians[subject.name]
-    ratio = None if subject.ceiling is None else median / medians[subject.ceiling]
+def _value(subject: Subject, samples: Sequence[Sample]) -> float:
+    if subject.of_all is None:
+        return statistics.median(sample.value for sample in samples)
+    return subject.of_all([part for sample in samples for part in sample.parts])
+
+
+def _figure(subject: Subject, samples: Sequence[Sample], values: Mapping[str, float]) -> Figure:
+    value = values[subject.name]
+    ratio = None if subject.ceiling is None else value / values[subject.ceiling]
     seen = {name: statistics.median(sample.seen[name] for sample in samples) for name in samples[0].seen}
-    found = {"": median, **seen, **({} if ratio is None else {RATIO: ratio})}
+    found = {"": value, **seen, **({} if ratio is None else {RATIO: ratio})}
     return Figure(
         name=subject.name,
-        median=round(median, 3),
+        value=round(value, 3),
         values=[round(sample.value, 3) for sample in samples],
         ceiling=subject.ceiling,
         ratio=None if ratio is None else round(ratio, 3),
-        seen={name: round(value, 3) for name, value in seen.items()},
+        seen={name: round(one, 3) for name, one in seen.items()},
         verdicts=[Verdict(target, round(found[target.of], 3)) for target in subject.targets],
     )
 
@@ -200,7 +215,7 @@ def _print(result: Result) -> None:
     for figure in result.figures:
         table.add_row(
             figure.name,
-            number(figure.median),
+            number(figure.value),
             number(min(figure.values)),
             number(max(figure.values)),
             "" if figure.ratio is None else f"{figure.ratio:.0%}",

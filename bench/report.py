@@ -19,7 +19,7 @@ _DOCS = Path(__file__).resolve().parents[1] / "docs"
 _HEAD = """# Performance
 
 Made by `make bench-report` from `bench/results/`; the commands below measure it anew. Every figure is the median of
-several runs, taken in turns with those it is compared to, and is held against a ceiling of the same machine that was
+several runs, or the quantile of all of them together, taken in turns with those it is compared to, and is held against a ceiling of the same machine that was
 measured in the same run: how much of that is reached holds elsewhere, too; seconds don't. The processes under test have
 a core to themselves; what they talk to (broker, sandbox, receiver) shares another. The broker is a real Apache Kafka.
 """
@@ -112,7 +112,7 @@ def _section(result: Result, words: str | None) -> list[str]:
 def _cells(figure: Figure, seen: Sequence[str]) -> list[str]:
     ratio = "" if figure.ratio is None else f"{figure.ratio:.0%} of {figure.ceiling}"
     besides = ["" if name not in figure.seen else number(figure.seen[name]) for name in seen]
-    return [figure.name, number(figure.median), number(min(figure.values)), number(max(figure.values)), ratio, *besides]
+    return [figure.name, number(figure.value), number(min(figure.values)), number(max(figure.values)), ratio, *besides]
 
 
 def _row(cells: Sequence[str]) -> str:
@@ -120,23 +120,24 @@ def _row(cells: Sequence[str]) -> str:
 
 
 def plot(result: Result, path: Path) -> None:
-    """A bar for each figure's median, with its least and its most, and a line where a target on it lies; as SVG."""
+    """A bar for each figure's value, with its least and its most, and a line where a target on it lies; as SVG."""
     # Text stays text, and the same figures make the same bytes.
     mpl.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "bench", "font.family": "sans-serif"})
     figures = list(reversed(result.figures))
     canvas = Canvas(figsize=(10, 0.8 + 0.45 * len(figures)), layout="constrained")
     axes = canvas.subplots()
-    medians = [figure.median for figure in figures]
-    below = [figure.median - min(figure.values) for figure in figures]
-    above = [max(figure.values) - figure.median for figure in figures]
-    axes.barh(range(len(figures)), medians, xerr=(below, above), color="#4878a8", ecolor="#222222", capsize=3)
+    values = [figure.value for figure in figures]
+    # What is made of all runs together may lie beyond each of theirs.
+    below = [max(figure.value - min(figure.values), 0) for figure in figures]
+    above = [max(max(figure.values) - figure.value, 0) for figure in figures]
+    axes.barh(range(len(figures)), values, xerr=(below, above), color="#4878a8", ecolor="#222222", capsize=3)
     axes.set_yticks(range(len(figures)), [figure.name for figure in figures])
     for place, figure in enumerate(figures):
         for verdict in figure.verdicts:
             if verdict.target.of == "":
                 colour = "#2a7f3f" if verdict.met else "#b03030"
                 axes.plot([verdict.target.limit] * 2, [place - 0.45, place + 0.45], color=colour, linewidth=2)
-    if min(medians) > 0 and max(medians) > _WIDE * min(medians):
+    if min(values) > 0 and max(values) > _WIDE * min(values):
         axes.set_xscale("log")
     axes.set_xlabel(result.unit)
     canvas.savefig(path, format="svg", metadata={"Date": None})

@@ -37,6 +37,7 @@ from bench.load import throughput
 from bench.rig import (
     SECRET,
     START_SECONDS,
+    Broker,
     Record,
     RigError,
     account_of,
@@ -56,7 +57,6 @@ from gateway.config import Config, load
 from gateway.contract.deliveries import Delivery, delivery_id
 from gateway.contract.events import encode_data, headers_of
 from gateway.contract.topics import Topics
-from gateway.dev.brokers import ApacheKafka
 from gateway.runtime.kafka import ensure_topics
 from streams.delivery.attempt import CONTENT_TYPE
 from streams.delivery.signing import Signer
@@ -104,7 +104,7 @@ class Case:
 class Bench:
     """What all subjects share: the broker, the receiver and where things run."""
 
-    def __init__(self, folder: Path, kafka: ApacheKafka, hooks: Hooks, receiver: Server, seconds: float) -> None:
+    def __init__(self, folder: Path, kafka: Broker, hooks: Hooks, receiver: Server, seconds: float) -> None:
         self.folder = folder
         self.kafka = kafka
         self.hooks = hooks
@@ -298,8 +298,8 @@ async def _rates(bench: Bench, counts: tuple[int, ...], runs: int, *, short: boo
         settings={"runs": runs, "seconds": bench.seconds, "bytes of a webhook": SIZE, "partitions": 12, "window": 500},
         packages=PACKAGES,
     )
-    medians = {figure.name: figure.median for figure in figures}
-    return {count: medians[name] for count, name in sustained.items()}
+    values = {figure.name: figure.value for figure in figures}
+    return {count: values[name] for count, name in sustained.items()}
 
 
 async def _bench(parts: tuple[str, ...], *, short: bool) -> None:

@@ -33,8 +33,24 @@ async def test_each_subject_is_run_in_turns_and_its_median_held_against_its_ceil
 
     one, two = await measure([noting("a", [1, 9, 2], "b"), noting("b", [8, 4, 7])], 3)
     assert order == ["a", "b"] * 3
-    assert (one.median, one.values, one.ratio) == (2, [1, 9, 2], round(2 / 7, 3))
-    assert (two.median, two.ratio) == (7, None)
+    assert (one.value, one.values, one.ratio) == (2, [1, 9, 2], round(2 / 7, 3))
+    assert (two.value, two.ratio) == (7, None)
+
+
+async def test_a_figure_of_all_runs_together_is_made_of_their_parts_and_held_against_that_of_the_ceiling() -> None:
+    def made_of(name: str, *runs: Sequence[float], ceiling: str | None = None) -> Subject:
+        samples = iter([Sample(max(parts), parts=parts) for parts in runs])
+
+        async def run() -> Sample:
+            return next(samples)
+
+        return Subject(
+            name=name, run=run, ceiling=ceiling, targets=(at_most(0.5, RATIO),) if ceiling else (), of_all=sum
+        )
+
+    one, two = await measure([made_of("a", [1, 2], [3, 4], ceiling="b"), made_of("b", [5], [20])], 2)
+    assert (one.value, one.values, one.ratio, one.verdicts[0].met) == (10, [2, 4], 0.4, True)
+    assert (two.value, two.values) == (25, [5, 20])
 
 
 @pytest.mark.parametrize(

@@ -23,14 +23,14 @@ def result(name: str, *, short: bool = False) -> Result:
         figures=[
             Figure(
                 name=f"{name} | one",
-                median=12.5,
+                value=12.5,
                 values=[12, 12.5, 14],
                 ceiling=f"{name}'s floor",
                 ratio=1.25,
                 seen={"p50": 7.0},
                 verdicts=[Verdict(at_most(10), 12.5), Verdict(at_least(1, RATIO), 1.25), Verdict(at_most(8, "p50"), 7)],
             ),
-            Figure(name=f"{name}'s floor", median=10, values=[10, 10, 10], ceiling=None, ratio=None, seen={}),
+            Figure(name=f"{name}'s floor", value=10, values=[10, 10, 10], ceiling=None, ratio=None, seen={}),
         ],
     )
 
