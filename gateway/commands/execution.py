@@ -18,6 +18,7 @@ from gateway.commands.choice import Choice
 from gateway.commands.evidence import judge_change
 from gateway.commands.requests import Request, password_of, request_of
 from gateway.commands.sealing import Opener, SealError
+from gateway.commands.sending import Sending
 from gateway.contract.commands import Command
 from gateway.contract.times import utc
 from gateway.ringcloud import (
@@ -58,8 +59,8 @@ class _NotSent(Exception):
 class Means:
     """What the executions of a shard share.
 
-    `at_once` bounds how many user changes are on the wire; `unknown` takes what is to be reconciled; `sending` is told of
-    what is about to be sent.
+    `at_once` bounds how many user changes are on the wire; `unknown` takes what is to be reconciled; `sent` is told of what
+    is about to be sent.
     """
 
     book: Book
@@ -67,8 +68,9 @@ class Means:
     opener: Opener
     at_once: asyncio.Semaphore
     unknown: Callable[[CommandKey], None]
-    sending: Callable[[CommandKey], None]
+    sent: Callable[[CommandKey], None]
     choice: Choice = field(default_factory=Choice)
+    sending: Sending = field(default_factory=Sending)
 
     def password(self, command: Command) -> str:
         """The password of a command, opened; empty for one that has none. Raises SealError."""
@@ -108,6 +110,7 @@ class _Execution:
         self._refused: set[RingCloud] = set()
         self._tries = 0
         self._maybe_done = False
+        self._under_way = False
 
     async def run(self) -> None:
         phase = self._book[self._key].phase
@@ -121,8 +124,20 @@ class _Execution:
                 return
             metrics.REPEATED.inc()
             self._maybe_done = True
-        while not await self._attempt():
+        while not await self._turn():
             pass
+
+    async def _turn(self) -> bool:
+        """Have a turn, of which those hear who wait for what is under way. False where it waits on."""
+        try:
+            return await self._attempt()
+        finally:
+            self._ended()
+
+    def _ended(self) -> None:
+        if self._under_way:
+            self._under_way = False
+            self._means.sending.end()
 
     async def _attempt(self) -> bool:
         """Send it in its turn and write down what became of it. False where it waits on."""
@@ -161,13 +176,15 @@ class _Execution:
             if bulk:
                 await self._means.at_once.acquire()
                 held = True
+            await self._means.sending.begin()
+            self._under_way = True
             began = time.monotonic()
             await self._book.step(self._key, "sending")
             if self._expired():
                 raise _NotSent(expired=True)
             if time.monotonic() - began > STALE_SECONDS:
                 raise _NotSent(expired=False)
-            self._means.sending(self._key)
+            self._means.sent(self._key)
 
         try:
             return await self._request.send(api, {"deadline": self._deadline(api), "before_send": before_send})
@@ -183,6 +200,7 @@ class _Execution:
             if not unsent:
                 metrics.REPEATED.inc()
             await self._wait()
+            self._ended()
             await asyncio.sleep(_PAUSE * self._tries)
             return False
         if self._maybe_done:

@@ -59,7 +59,7 @@ class Executor:
         self._partition = TopicPartition(shard.topics.commands.name, shard.number)
         self._reach: Ms = int((STALE_SECONDS + timeout) * 1000) + _SPARE
         self._book = Book(shard, accounts)
-        self._means = Means(self._book, accounts, opener, at_once, self._take, self._sending)
+        self._means = Means(self._book, accounts, opener, at_once, self._take, self._sent)
         self.links = Linker(self._book, accounts, self._reach)
         self._started = asyncio.Event()
         self._log = _log.bind(shard=shard.number)
@@ -96,6 +96,10 @@ class Executor:
         for key, command in fresh:
             self._queue(key, command)
 
+    async def settle(self, seconds: float) -> None:
+        """Send nothing more, and wait, at most so many seconds, until it is written down what became of what was sent."""
+        await self._means.sending.close(seconds)
+
     async def run(self) -> None:
         """Execute what was accepted, lane by lane in order, until cancelled. Raises NotCommitted."""
         async with asyncio.TaskGroup() as tasks:
@@ -116,7 +120,7 @@ class Executor:
             finally:
                 self._lanes.close()
 
-    def _sending(self, key: CommandKey) -> None:
+    def _sent(self, key: CommandKey) -> None:
         if self._book[key].call is not None:
             # Beside the request: the call may be seen as soon as that is answered, and the number may have been changed
             # just before.

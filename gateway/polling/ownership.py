@@ -17,6 +17,11 @@ from gateway.runtime.kafka import client_settings, stop_consumer
 
 _log = structlog.get_logger(__name__)
 
+# Seconds that commands on the wire get to be answered, and their results to be written, when their shards are taken away,
+# for which others wait meanwhile, or the process ends.
+_REVOKE_GRACE = 2.0
+_STOP_GRACE = 5.0
+
 
 class Ownership(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka has no types
     """Runs the shards that the group gives to this process, and hands each its commands.
@@ -70,7 +75,7 @@ class Ownership(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka has
             if feed is not None:
                 feed.cancel()
                 await asyncio.gather(feed, return_exceptions=True)
-            await self._stop(list(self._shards))
+            await self._stop(list(self._shards), _STOP_GRACE)
             await stop_consumer(consumer)
 
     def finding(self) -> Finding:
@@ -92,7 +97,7 @@ class Ownership(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka has
         self.assigned.clear()
         # First of all, so that what was fetched already starts none of them again.
         self._owned -= numbers
-        await self._stop(list(numbers))
+        await self._stop(list(numbers), _REVOKE_GRACE)
         metrics.SHARDS.set(len(self._owned))
 
     async def on_partitions_assigned(self, assigned: list[TopicPartition]) -> None:
@@ -136,8 +141,11 @@ class Ownership(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka has
         if not task.cancelled() and (error := task.exception()) and self._failed and not self._failed.done():
             self._failed.set_exception(error)
 
-    async def _stop(self, numbers: list[int]) -> None:
-        tasks = [self._shards.pop(number)[1] for number in numbers if number in self._shards]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    async def _stop(self, numbers: list[int], grace: float) -> None:
+        stopping = [self._shards.pop(number) for number in numbers if number in self._shards]
+        try:
+            await asyncio.gather(*(shard.settle(grace) for shard, _ in stopping))
+        finally:
+            for _, task in stopping:
+                task.cancel()
+            await asyncio.gather(*(task for _, task in stopping), return_exceptions=True)

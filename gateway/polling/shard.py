@@ -37,6 +37,9 @@ class CommandHandler(Protocol):
     async def run(self) -> None:
         """Execute what was accepted, until cancelled."""
 
+    async def settle(self, seconds: float) -> None:
+        """Send nothing more, and wait, at most so many seconds, until it is written down what became of what was sent."""
+
 
 class Work(Protocol):
     """Makes a shard's workers, and knows its accounts."""
@@ -64,6 +67,9 @@ class Shard:
         self._inbox: asyncio.Queue[Sequence[ConsumerRecord]] = asyncio.Queue()
         self._batch: Sequence[ConsumerRecord] = ()
         self._declared = asyncio.Event()
+        self._commands: CommandHandler | None = None
+        self._polling: asyncio.Task[None] | None = None
+        self._given_up = False
         self._log = _log.bind(shard=number)
 
     def give(self, records: Sequence[ConsumerRecord]) -> None:
@@ -74,9 +80,18 @@ class Shard:
         """Accounts of the shard were declared, withdrawn or declared anew: their pollers start, stop, or start anew."""
         self._declared.set()
 
+    async def settle(self, seconds: float) -> None:
+        """It is about to be cancelled: poll no more, send no more commands, and wait, at most so many seconds, for answers."""
+        self._given_up = True
+        if self._polling is not None:
+            # Where the shard was lost unnoticed, another process polls already.
+            self._polling.cancel()
+        if self._commands is not None:
+            await self._commands.settle(seconds)
+
     async def run(self) -> None:
-        """Own the shard until cancelled."""
-        while True:
+        """Own the shard until cancelled, or until it falls as it is given up."""
+        while not self._given_up:
             pause = _RESTART_SECONDS
             try:
                 await _apart(self._once())
@@ -97,13 +112,15 @@ class Shard:
             kept = await load_shard(self._config, self.number)
             committer = Committer(producer, self._group)
             handles = Handles(self.number, committer, topics, kept)
-            commands = self._work.commands(handles)
+            commands = self._commands = self._work.commands(handles)
+            if self._given_up:
+                return
             self._log.info("shard owned", accounts=len(self._work.accounts(self.number)))
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(committer.run())
                 tasks.create_task(commands.run())
                 tasks.create_task(self._accept(commands))
-                tasks.create_task(self._poll(handles, commands.links))
+                self._polling = tasks.create_task(self._poll(handles, commands.links))
 
     async def _poll(self, handles: Handles, links: Links) -> None:
         """Run a poller for each account, as they are declared and withdrawn."""

@@ -7,10 +7,12 @@ import pytest
 from gateway.dev.brokers import Broker
 from tests.support import command_scenarios
 from tests.support.command_scenarios import (
+    ANSWERED,
     ASTRAY,
     BAD,
     BAD_RECORDS,
     CLI,
+    CUT,
     DROPPED,
     FAILING,
     GOOD,
@@ -39,6 +41,7 @@ def runs(brokers: dict[str, Broker], tmp_path_factory: pytest.TempPathFactory) -
         executed=command_scenarios.executed,
         killed=command_scenarios.killed,
         removed=command_scenarios.removed,
+        stopped=command_scenarios.stopped,
     )
 
 
@@ -58,6 +61,12 @@ def killed(runs: Runs[Run], broker_name: str) -> Run:
 def removed(runs: Runs[Run], broker_name: str) -> Run:
     """A gateway whose account was removed before it came back, on one broker."""
     return runs.of(broker_name, "removed")
+
+
+@pytest.fixture
+def stopped(runs: Runs[Run], broker_name: str) -> Run:
+    """A gateway told to end while commands are on the wire, on one broker."""
+    return runs.of(broker_name, "stopped")
 
 
 def test_an_originate_is_accepted_sent_once_and_its_call_told(run: Run) -> None:
@@ -184,6 +193,24 @@ def test_commands_that_waited_are_executed_in_their_order(killed: Run) -> None:
     assert last(killed.results, "z-first")["at"] < last(killed.results, "a-second")["at"]
 
 
+def test_what_is_answered_soon_after_the_stop_is_told_by_who_was_stopped(stopped: Run) -> None:
+    assert [one for one in steps(stopped.early, "answered") if one != "delayed"] == ["accepted", "succeeded"]
+    assert steps(stopped.results, "answered") == steps(stopped.early, "answered")
+
+
+def test_what_is_not_answered_by_then_is_cut_off_and_its_outcome_found_out(stopped: Run) -> None:
+    assert steps(stopped.early, "cut") == ["accepted"]
+    assert steps(stopped.results, "cut") == ["accepted", "outcome_unknown", "failed"]
+
+
+def test_nothing_is_sent_once_it_is_told_to_end(stopped: Run) -> None:
+    for id_ in ("behind-answered", "behind-cut"):
+        assert set(steps(stopped.early, id_)) <= {"accepted", "delayed"}
+        assert steps(stopped.results, id_)[-1] == "succeeded"
+    assert stopped.dialled(ANSWERED) == ["71000000001", "71000000002"]
+    assert stopped.dialled(CUT) == ["71000000002"]
+
+
 def test_a_command_of_an_account_that_is_gone_fails_and_stops_nobody(removed: Run) -> None:
     assert steps(removed.results, "sent")[-1] == "succeeded"
     assert last(removed.results, "waits")["message"] == f"account {REMOVED} is not configured any more"
@@ -192,5 +219,5 @@ def test_a_command_of_an_account_that_is_gone_fails_and_stops_nobody(removed: Ru
     assert removed.sent(REMOVED) == 1
 
 
-def test_nothing_is_left_behind_at_the_end(run: Run, killed: Run, removed: Run) -> None:
-    assert run.mishaps == killed.mishaps == removed.mishaps == []
+def test_nothing_is_left_behind_at_the_end(run: Run, killed: Run, removed: Run, stopped: Run) -> None:
+    assert run.mishaps == killed.mishaps == removed.mishaps == stopped.mishaps == []

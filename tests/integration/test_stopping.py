@@ -87,6 +87,9 @@ class _Falling:
         await self.fall.wait()
         raise NotCommitted("fenced off")
 
+    async def settle(self, seconds: float) -> None:
+        """Nothing is on the wire."""
+
 
 @pytest.mark.parametrize("broker", ["embedded"], indirect=True)
 async def test_a_shard_that_falls_as_it_is_told_to_end_ends(broker: Broker, prefix: str) -> None:

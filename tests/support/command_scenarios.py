@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from gateway.dev.brokers import Broker, EmbeddedBroker
 from gateway.ringcloud import RingCloud
 from gateway.runtime.shards import shard_of
 from sandbox.audit import Report
-from sandbox.faults import FaultKind, FaultOrder
+from sandbox.faults import FaultKind, FaultOrder, FaultRule
 from sandbox.ledger import LedgerRecord
 from sandbox.settings import SandboxSettings, TrafficProfile
 from sandbox.stats import StatsReport
@@ -29,7 +29,7 @@ from tests.support.waiting import eventually
 
 GOOD, SAME, TWO, BAD, UNKNOWN_USER, ASTRAY, DROPPED, FAILING, LATE, REFUSED, CLI, KEYLESS = range(4000, 4012)
 ACCOUNTS = range(4000, 4012)
-KILLED, REMOVED, NEIGHBOUR = 4100, 4101, 4102
+KILLED, REMOVED, NEIGHBOUR, ANSWERED, CUT = range(4100, 4105)
 TRAFFIC = TrafficProfile(
     ring_ms=(300, 1_500), talk_ms=(300, 2_000), no_answer_ms=(500, 2_000), originate_a_ms=(300, 800), talk_mean_ms=1_000
 )
@@ -90,6 +90,7 @@ class Run:
     cli: list[tuple[int, str]]
     letters: list[dict[str, Any]]
     metrics: str = ""
+    early: list[dict[str, Any]] = field(default_factory=list)
 
     def dialled(self, account: int) -> list[str]:
         """The numbers that an account's commands dialled."""
@@ -220,6 +221,41 @@ async def killed(broker: Broker, folder: Path) -> Run:
             await gateway.stop()
         run = await _run_of(place)
         run.mishaps = gateway.mishaps()
+        return run
+
+
+async def stopped(broker: Broker, folder: Path) -> Run:
+    """Stopped while two requests are on the wire, of which one is answered soon and one never; another goes on.
+
+    `early` are the results when the first has ended.
+    """
+    settings = SandboxSettings(keys=keys_of([ANSWERED, CUT]), traffic=TRAFFIC, hang_seconds=60)
+    async with site(broker, folder, settings, {"kafka": {"shards": 2}}) as place:
+        place.sandbox.faults.set_rules(
+            [FaultRule(account=ANSWERED, kind="delay", url="originate", delay_ms=(2000, 2000))]
+        )
+        place.sandbox.faults.order(FaultOrder(CUT, "originate", "hang"))
+        one, two = place.gateway("one"), place.gateway("two")
+        async with one, sender(place) as to:
+            await place.polled()
+            for account, id_, behind in ((CUT, "cut", "behind-cut"), (ANSWERED, "answered", "behind-answered")):
+                await to.originate(account, id_, "71000000001")
+                await to.originate(account, behind, "71000000002")
+                await to.taken_over()
+
+            def on_the_wire() -> bool:
+                """both requests are on their way"""
+                return all(_sent(place.sandbox.stats.report(), account) == 1 for account in (ANSWERED, CUT))
+
+            await eventually(on_the_wire, interval=0.01)
+            await one.stop()
+        early = await results(place)
+        async with two:
+            await finished(place, ["cut", "behind-cut", "answered", "behind-answered"], timeout=90)
+            await place.all_told()
+            await two.stop()
+        run = await _run_of(place)
+        run.early, run.mishaps = early, one.mishaps() + two.mishaps()
         return run
 
 
