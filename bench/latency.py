@@ -66,7 +66,8 @@ class Steady:
     ) -> Sample:
         """p99 in ms of what came in these seconds, after the `warm` ones; the n-th event is for the endpoint `of(n)`.
 
-        Only what is for one of the first `counted` endpoints counts; by default, for any. With `bare` it is not the streams service that sends them on, but the least that can.
+        Only what is for one of the first `counted` endpoints counts; by default, for any. With `bare` it is not the streams
+        service that sends them on, but the least that can.
         """
         path, config = await self.config(urls)
         core = cores()[1]

@@ -19,9 +19,10 @@ _DOCS = Path(__file__).resolve().parents[1] / "docs"
 _HEAD = """# Performance
 
 Made by `make bench-report` from `bench/results/`; the commands below measure it anew. Every figure is the median of
-several runs, or the quantile of all of them together, taken in turns with those it is compared to, and is held against a ceiling of the same machine that was
-measured in the same run: how much of that is reached holds elsewhere, too; seconds don't. The processes under test have
-a core to themselves; what they talk to (broker, sandbox, receiver) shares another. The broker is a real Apache Kafka.
+several runs, or the quantile of all of them together, taken in turns with those it is compared to, and is held against a
+ceiling of the same machine that was measured in the same run: how much of that is reached holds elsewhere, too; seconds
+don't. The processes under test have a core to themselves; what they talk to (broker, sandbox, receiver) shares another. The
+broker is a real Apache Kafka; to tell it when to collect its garbage takes Java's development kit.
 """
 # The order of the claims, each result's title, and which command makes it.
 _KNOWN = {
